@@ -1,0 +1,1 @@
+"""The ground floor: what a tokenizer directory holds, and sessions that run one without torch."""

@@ -1,0 +1,1 @@
+"""One module per engine: how a tokenizer's graphs are run."""

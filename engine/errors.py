@@ -1,0 +1,13 @@
+"""The errors a user can mend, each with the exit code that a command ends with."""
+
+
+class KinetokenError(Exception):
+    """A failure the user can mend: its text says in one line what is wrong and what to do."""
+
+    exit_code = 1
+
+
+class TokenizerError(KinetokenError):
+    """A tokenizer is unknown, damaged or does not fit the request."""
+
+    exit_code = 5

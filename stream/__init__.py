@@ -1,0 +1,1 @@
+"""The live system: motion goes in, packets of tokens come out over ZeroMQ."""

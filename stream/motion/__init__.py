@@ -1,0 +1,1 @@
+"""Pure functions on poses, shared by the live system and by training."""
