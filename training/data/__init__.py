@@ -1,0 +1,1 @@
+"""Motion recordings and the windows that training draws from them."""

@@ -1,0 +1,33 @@
+"""ONNX Runtime on the CPU: reads the graph as it is, any batch."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+from numpy.typing import NDArray
+
+from engine.backends.base import Arrays
+
+
+class OnnxRuntimeGraph:
+    """See `engine.backends.base.Graph`."""
+
+    def __init__(self, file: Path) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = os.cpu_count() or 1
+        # Threads that spin between calls would take the cores that pose estimation needs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        self.inputs = {
+            node.name: tuple(size if isinstance(size, int) else None for size in node.shape)
+            for node in self._session.get_inputs()
+        }
+        self.outputs = tuple(node.name for node in self._session.get_outputs())
+        self.device = "CPU"
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
+        """See `engine.backends.base.Graph.run`."""
+        return dict(zip(self.outputs, self._session.run(None, dict(feeds)), strict=True))

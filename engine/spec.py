@@ -1,0 +1,162 @@
+"""What a tokenizer directory holds: typed, checked on load, with errors that say how to mend it.
+
+    NAME/  config.json  encoder.onnx  decoder.onnx  model.safetensors  README.md  SHA256SUMS
+
+Graph inputs are `x` (decoder: `tokens`), `reset` and `state.<path>`; outputs `tokens` and `latent` (decoder: `joints`
+and `confidence`) and `new_state.<path>`. The batch is the first axis of all of them.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from engine.errors import TokenizerError
+
+PRETRAINED = Path(__file__).parent / "pretrained"
+FILES = ("config.json", "encoder.onnx", "decoder.onnx", "model.safetensors")
+SUMS = "SHA256SUMS"
+
+
+class TokenizerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """config.json. Shapes of states leave out the batch."""
+
+    name: str
+    kind: Literal["heatmap", "joints"]
+    skeleton: Literal["coco17"]
+    dims: Literal[2, 3]
+    grid: int  # side of a heatmap, pixels
+    sigma: float  # of the Gaussian, pixels of the grid
+    hop: int  # frames between packets
+    window: int  # frames that one encoder call sees
+    causal: bool
+    fps: float
+    strides: tuple[int, int, int]  # time, height, width
+    vocabulary: int
+    token_grid: tuple[int, int, int, int]  # residual levels, time, height, width
+    input: Literal["keypoints", "heatmaps"]
+    encoder_states: dict[str, tuple[int, ...]]
+    decoder_states: dict[str, tuple[int, ...]]
+    weights_hash: str  # sha256 of model.safetensors
+
+    @property
+    def label(self) -> str:
+        """Name and the first 12 digits of the weights' hash, as packets carry it."""
+        return f"{self.name}@{self.weights_hash[:12]}"
+
+    @property
+    def joints(self) -> int:
+        """Joints of the skeleton."""
+        return 17
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one person's `x`, without batch."""
+        if self.input == "keypoints":
+            return (self.window, self.joints, self.dims + 1)
+        planes = 3 if self.dims == 3 else 1
+        return (planes * self.joints, self.window, self.grid, self.grid)
+
+    @property
+    def tokens_per_hop(self) -> int:
+        """Ids in one packet."""
+        levels, time, height, width = self.token_grid
+        return levels * time * height * width
+
+    @property
+    def bits_per_second(self) -> float:
+        """Raw rate of one person: ids at log2(vocabulary) bits, whole bits."""
+        return self.tokens_per_hop * (self.vocabulary - 1).bit_length() * self.fps / self.hop
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """A checked tokenizer directory."""
+
+    spec: TokenizerSpec
+    folder: Path
+
+    @property
+    def encoder(self) -> Path:
+        """The encoder's graph."""
+        return self.folder / "encoder.onnx"
+
+    @property
+    def decoder(self) -> Path:
+        """The decoder's graph."""
+        return self.folder / "decoder.onnx"
+
+
+def shipped() -> list[str]:
+    """Names of the tokenizers that ship."""
+    return sorted(path.parent.name for path in PRETRAINED.glob("*/config.json"))
+
+
+def load_tokenizer(name_or_dir: str | Path) -> Tokenizer:
+    """Find a tokenizer by the name of a shipped one or by its directory, and check it.
+
+    Raises TokenizerError where it is unknown, a file is missing or does not match its hash, or the configuration
+    is not sound.
+    """
+    folder = Path(name_or_dir)
+    if not folder.is_dir():
+        folder = PRETRAINED / str(name_or_dir)
+        if Path(name_or_dir).name != str(name_or_dir) or not folder.is_dir():
+            raise TokenizerError(
+                f"no tokenizer {str(name_or_dir)!r}: give the name of a shipped one ({', '.join(shipped()) or 'none'}) "
+                "or a tokenizer directory"
+            )
+    missing = [file for file in (*FILES, SUMS) if not (folder / file).is_file()]
+    if missing:
+        raise TokenizerError(f"{folder} is no whole tokenizer: {', '.join(missing)} missing; export or fetch it again")
+    _check_sums(folder)
+    try:
+        spec = msgspec.json.decode((folder / "config.json").read_bytes(), type=TokenizerSpec)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise TokenizerError(f"{folder / 'config.json'}: {error}; export the tokenizer again") from None
+    _check_spec(spec, folder)
+    return Tokenizer(spec, folder)
+
+
+def write_sums(folder: Path) -> None:
+    """Write SHA256SUMS over the files that make the tokenizer, in the form that `sha256sum -c` reads."""
+    (folder / SUMS).write_text("".join(f"{sha256(folder / file)}  {file}\n" for file in FILES))
+
+
+def sha256(file: Path) -> str:
+    """Return a file's hash in hex."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _check_sums(folder: Path) -> None:
+    lines = (
+        line.split(maxsplit=1) for line in (folder / SUMS).read_text(errors="replace").splitlines() if line.strip()
+    )
+    sums = {pair[1].strip(): pair[0] for pair in lines if len(pair) == 2}
+    for file in FILES:
+        if sums.get(file) != sha256(folder / file):
+            raise TokenizerError(
+                f"{folder / file} is damaged: its sha256 is not the one in {SUMS}; export or fetch the tokenizer again"
+            )
+
+
+def _check_spec(spec: TokenizerSpec, folder: Path) -> None:
+    def need(sound: bool, what: str) -> None:
+        if not sound:
+            raise TokenizerError(f"{folder / 'config.json'}: {what}; export the tokenizer again")
+
+    need(spec.weights_hash == sha256(folder / "model.safetensors"), "weights_hash is not that of model.safetensors")
+    need(min(spec.grid, spec.hop, *spec.strides, *spec.token_grid) > 0, "sizes must be positive")
+    need(spec.fps > 0 and spec.sigma > 0, "fps and sigma must be positive")
+    need(spec.window % spec.hop == 0, f"window {spec.window} must be a multiple of hop {spec.hop}")
+    need(not spec.causal or spec.window == spec.hop, "a causal tokenizer has window equal to hop")
+    need(2 <= spec.vocabulary <= 65536, f"vocabulary {spec.vocabulary} must fit 16 bits")
+    _, time, height, width = spec.token_grid
+    reduced = (time * spec.strides[0], height * spec.strides[1], width * spec.strides[2])
+    need(
+        reduced == (spec.hop, spec.grid, spec.grid),
+        f"token grid {spec.token_grid} times strides {spec.strides} must be hop x grid x grid",
+    )

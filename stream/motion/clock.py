@@ -1,0 +1,81 @@
+"""The fixed clock: poses that come when they come, put on evenly spaced ticks, without looking ahead.
+
+Each frame goes to the tick nearest to it and is out at once. Ticks that no frame came near are filled, and marked,
+when the next frame arrives. The clock leans slowly towards its source, so a camera of 29.97 frames per second, or one
+whose frames wander around the tick, is followed frame by frame; one of 25 or 28 is not, and gets filled ticks.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stream.motion.skeleton import Pose
+
+FPS = 30.0
+
+LEAN = 0.01
+"""Share of a frame's distance from its tick by which the clock moves: it holds on to rates within 0.5 % of its own."""
+
+MAX_HOLD = 8
+"""Frames that a gap may last and still be filled; after a longer one a person's state starts afresh."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """All people at one instant of the clock. `seen` is False where the poses were filled in between two frames.
+
+    captured_ns: when the frame that completed the tick was captured, on the monotonic clock.
+    """
+
+    index: int
+    people: dict[int, Pose]
+    seen: bool
+    captured_ns: int
+
+
+class Clock:
+    """Turns frames at any times into ticks at a fixed rate. Counts the frames that fell on a tick already taken."""
+
+    def __init__(self, fps: float = FPS) -> None:
+        self.fps = fps
+        self.surplus = 0
+        self._origin = 0.0
+        self._last: Tick | None = None
+
+    def advance(self, people: dict[int, Pose], time: float, captured_ns: int) -> list[Tick]:
+        """Take the frame at `time` (seconds, any origin) and return the ticks that are now complete, in order.
+
+        The first frame is tick 0. After a gap of more than `MAX_HOLD` ticks the index jumps and nothing is filled.
+        """
+        if self._last is None:
+            self._origin = time
+            self._last = Tick(0, people, True, captured_ns)
+            return [self._last]
+        position = (time - self._origin) * self.fps
+        index = round(position)
+        if index <= self._last.index:
+            self.surplus += 1
+            return []
+        self._origin += LEAN * (position - index) / self.fps
+        before, now = self._last, Tick(index, people, True, captured_ns)
+        missing = index - before.index - 1
+        self._last = now
+        if missing > MAX_HOLD:
+            return [now]
+        filled = [
+            Tick(before.index + i, _between(before.people, people, i / (missing + 1)), False, captured_ns)
+            for i in range(1, missing + 1)
+        ]
+        return [*filled, now]
+
+
+def _between(before: dict[int, Pose], after: dict[int, Pose], share: float) -> dict[int, Pose]:
+    """Return the poses a share of the way between two frames, of the people who are in both."""
+    return {
+        track: Pose(
+            ((1 - share) * pose.joints + share * after[track].joints).astype(np.float32),
+            np.minimum(pose.confidence, after[track].confidence),
+        )
+        for track, pose in before.items()
+        if track in after
+    }

@@ -1,0 +1,264 @@
+"""Export a trained run as a tokenizer directory: python -m training.export RUN --out DIR.
+
+The two graphs keep no weights of their own: their tensors point into model.safetensors, so the weights are there
+once. The exported encoder and decoder are checked against the network before anything is put in place.
+"""
+
+import argparse
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import numpy as np
+import onnx
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from engine.session import open_decoder, open_encoder
+from engine.spec import Tokenizer as TokenizerDirectory
+from engine.spec import TokenizerSpec, load_tokenizer, sha256, write_sums
+from stream.motion.heatmap import draw
+from training.config import load_config
+from training.data.windows import FPS
+from training.model.tokenizer import Tokenizer
+from training.train import build
+
+Input = Literal["keypoints", "heatmaps"]
+OPSET = 18
+TOLERANCE = 1e-4
+"""Largest difference, in box units, between the joints of the network and of the exported decoder."""
+
+
+class EncoderGraph(nn.Module):
+    """The encoder's step with flat inputs and outputs, as a graph has them."""
+
+    def __init__(self, network: Tokenizer) -> None:
+        super().__init__()
+        self.network = network
+        self.paths = list(network.encoder.states)
+        self.eval()
+
+    def forward(self, x: Tensor, reset: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
+        """x, reset [B], states -> tokens [B, 1, t, h, w], latent [B, 1, t, h, w, C], new states."""
+        tokens, latent, new = self.network.encode_step(x, reset, dict(zip(self.paths, past, strict=True)))
+        cells = self.network.config.cells
+        grid = (tokens.shape[0], 1, 1, cells, cells)
+        return tokens.reshape(grid), latent.reshape(*grid, -1), *(new[path] for path in self.paths)
+
+
+class DecoderGraph(nn.Module):
+    """The decoder's step with flat inputs and outputs, as a graph has them."""
+
+    def __init__(self, network: Tokenizer) -> None:
+        super().__init__()
+        self.network = network
+        self.paths = list(network.decoder.states)
+        self.eval()
+
+    def forward(self, tokens: Tensor, reset: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
+        """tokens [B, 1, t, h, w], reset [B], states -> joints [B, T, J, D], confidence [B, T, J], new states."""
+        flat = tokens.reshape(tokens.shape[0], 1, self.network.config.places)
+        joints, confidence, new = self.network.decode_step(flat, reset, dict(zip(self.paths, past, strict=True)))
+        return joints, confidence, *(new[path] for path in self.paths)
+
+
+def write_graph(
+    graph: nn.Module, file: Path, first: tuple[str, Tensor], outputs: list[str], states: dict[str, tuple[int, ...]]
+) -> None:
+    """Export one step as ONNX with a free batch."""
+    batch = first[1].shape[0]
+    names = [first[0], "reset", *(f"state.{path}" for path in states)]
+    feeds = (first[1], torch.zeros(batch), *(torch.zeros(batch, *shape) for shape in states.values()))
+    free = torch.export.Dim("batch", min=1, max=4096)
+    program = torch.onnx.export(
+        graph,
+        feeds,
+        input_names=names,
+        output_names=[*outputs, *(f"new_state.{path}" for path in states)],
+        opset_version=OPSET,
+        dynamo=True,
+        dynamic_shapes=({0: free}, {0: free}, tuple({0: free} for _ in states)),
+        verbose=False,
+    )
+    assert program is not None
+    program.save(str(file))
+
+
+def share_weights(files: list[Path], weights: Path, network: dict[str, Tensor]) -> None:
+    """Write model.safetensors and let every large tensor of the graphs point into it.
+
+    The exporter stores most matrices transposed; those become the network's own matrix and a Transpose node, which
+    every engine folds away on load. Whatever else it has folded joins the file under `graph.<name>`.
+    """
+    raw = {tensor.numpy().tobytes(): name for name, tensor in network.items()}
+    turned = {t.t().contiguous().numpy().tobytes(): name for name, t in network.items() if t.dim() == 2}
+    tensors = dict(network)
+    models = [onnx.load(file) for file in files]
+    wanted: list[tuple[onnx.TensorProto, str]] = []
+    for model in models:
+        strip(model)
+        for initializer in model.graph.initializer:
+            data = onnx.numpy_helper.to_array(initializer)
+            key = data.tobytes()
+            if data.nbytes < 4096:
+                continue
+            if key not in raw and key in turned:
+                stored = f"{initializer.name}.stored"
+                model.graph.node.insert(
+                    0, onnx.helper.make_node("Transpose", [stored], [initializer.name], perm=[1, 0], name=stored)
+                )
+                initializer.name = stored
+                initializer.dims[:] = [*reversed(initializer.dims)]
+                wanted.append((initializer, turned[key]))
+                continue
+            if key not in raw:
+                raw[key] = f"graph.{initializer.name}.{len(tensors)}"
+                tensors[raw[key]] = torch.from_numpy(data.copy())
+            wanted.append((initializer, raw[key]))
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, weights)
+    weights.chmod(0o644)
+    places = _places(weights)
+    for initializer, name in wanted:
+        start, end = places[name]
+        initializer.ClearField("raw_data")
+        initializer.data_location = onnx.TensorProto.EXTERNAL
+        del initializer.external_data[:]
+        for key, value in (("location", weights.name), ("offset", start), ("length", end - start)):
+            initializer.external_data.add(key=key, value=str(value))
+    for model, file in zip(models, files, strict=True):
+        file.write_bytes(model.SerializeToString())
+        onnx.checker.check_model(str(file))
+
+
+def strip(model: onnx.ModelProto) -> None:
+    """Take out what the exporter says of the machine and the source it ran on."""
+    graph = model.graph
+    for item in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        item.ClearField("doc_string")
+        item.ClearField("metadata_props")
+    del graph.value_info[:]
+
+
+def _places(weights: Path) -> dict[str, tuple[int, int]]:
+    """Return where in the file each tensor of a safetensors file begins and ends."""
+    with weights.open("rb") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        header = msgspec.json.decode(stream.read(size))
+    return {
+        name: (8 + size + entry["data_offsets"][0], 8 + size + entry["data_offsets"][1])
+        for name, entry in header.items()
+        if name != "__metadata__"
+    }
+
+
+def export(run: Path, out: Path, form: Input = "keypoints") -> TokenizerDirectory:
+    """Write the tokenizer directory of a run, replacing the graphs and weights that were there."""
+    config = load_config(run / "config.yaml", [])
+    network = build(config)
+    network.load_state_dict(torch.load(run / "checkpoint.pt", weights_only=True)["network"])
+    network.eval()
+    return export_network(network, config.name, out, form)
+
+
+def export_network(network: Tokenizer, name: str, out: Path, form: Input = "keypoints") -> TokenizerDirectory:
+    """Write a network as a tokenizer directory; checked, then put in place."""
+    c = network.config
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
+        folder = Path(scratch)
+        encoder, decoder, weights = (folder / n for n in ("encoder.onnx", "decoder.onnx", "model.safetensors"))
+        x = torch.from_numpy(_example(network, form))
+        tokens = torch.zeros(2, 1, 1, c.cells, c.cells, dtype=torch.int32)
+        write_graph(EncoderGraph(network), encoder, ("x", x), ["tokens", "latent"], network.encoder.states)
+        write_graph(
+            DecoderGraph(network), decoder, ("tokens", tokens), ["joints", "confidence"], network.decoder.states
+        )
+        kept = {key: tensor for key, tensor in network.state_dict().items() if tensor.dtype == torch.float32}
+        share_weights([encoder, decoder], weights, {key: tensor.contiguous() for key, tensor in kept.items()})
+        spec = TokenizerSpec(
+            name=name,
+            kind="heatmap",
+            skeleton="coco17",
+            dims=3 if c.dims == 3 else 2,
+            grid=c.grid,
+            sigma=c.sigma,
+            hop=c.hop,
+            window=c.hop,
+            causal=True,
+            fps=FPS,
+            strides=(c.hop, c.grid // c.cells, c.grid // c.cells),
+            vocabulary=c.vocabulary,
+            token_grid=(1, 1, c.cells, c.cells),
+            input=form,
+            encoder_states=network.encoder.states,
+            decoder_states=network.decoder.states,
+            weights_hash=sha256(weights),
+        )
+        (folder / "config.json").write_bytes(msgspec.json.format(msgspec.json.encode(spec), indent=2) + b"\n")
+        write_sums(folder)
+        (folder / "README.md").touch()
+        check(network, folder, form)
+        out.mkdir(exist_ok=True)
+        for file in folder.iterdir():
+            if file.name != "README.md" or not (out / file.name).exists():
+                shutil.move(file, out / file.name)
+    return load_tokenizer(out)
+
+
+def _example(network: Tokenizer, form: Input, hops: int = 1) -> np.ndarray:
+    c = network.config
+    rng = np.random.default_rng(0)
+    keypoints = rng.uniform(0.2, 0.8, (2, hops * c.hop, c.joints, c.dims + 1)).astype(np.float32)
+    keypoints[..., -1] = 1
+    return keypoints if form == "keypoints" else draw(keypoints, c.grid, c.sigma)
+
+
+def check(network: Tokenizer, folder: Path, form: Input) -> None:
+    """Run a few hops, a reset among them, through the network and the exported graphs; raise where they differ."""
+    encoder, decoder = open_encoder(folder, "onnxruntime"), open_decoder(folder, "onnxruntime")
+    c = network.config
+    x = _example(network, form, hops=4)
+    frames = 1 if form == "keypoints" else 2
+    live, back = encoder.init_state(2), decoder.init_state(2)
+    past = {path: torch.from_numpy(a.copy()) for path, a in live.items()}
+    past_back = {path: torch.from_numpy(a.copy()) for path, a in back.items()}
+    for hop in range(4):
+        chunk = x.take(range(hop * c.hop, (hop + 1) * c.hop), axis=frames)
+        reset = np.array([False, hop == 2])
+        encoded, live = encoder.step(chunk, reset, live)
+        with torch.inference_mode():
+            _, latent, past = network.encode_step(torch.from_numpy(chunk), torch.from_numpy(reset), past)
+            tokens = torch.from_numpy(encoded.tokens.reshape(2, 1, -1))
+            joints, _, past_back = network.decode_step(tokens, torch.from_numpy(reset), past_back)
+        decoded, back = decoder.step(encoded.tokens, reset, back)
+        apart = max(
+            float(np.abs(encoded.latent.reshape(latent.shape) - latent.numpy()).max()),
+            float(np.abs(decoded.joints - joints.numpy()).max()),
+        )
+        if apart > TOLERANCE:
+            raise ValueError(f"the exported graphs differ from the network by {apart:.1e} at hop {hop}")
+
+
+def main() -> None:
+    """Read the command line and export."""
+    parser = argparse.ArgumentParser(prog="python -m training.export", description="Export a run as a tokenizer.")
+    parser.add_argument("run", type=Path, help="folder of a training run")
+    parser.add_argument("--out", type=Path, required=True, help="tokenizer directory to write")
+    parser.add_argument(
+        "--input",
+        choices=("keypoints", "heatmaps"),
+        default="keypoints",
+        help="what the encoder takes: joints, drawing nothing, or heatmaps drawn outside (default: %(default)s)",
+    )
+    args = parser.parse_args()
+    if not (args.run / "checkpoint.pt").is_file():
+        parser.error(f"no run in {args.run}: it holds no checkpoint.pt")
+    tokenizer = export(args.run, args.out, args.input)
+    print(f"{tokenizer.spec.label}  {args.out}")
+
+
+if __name__ == "__main__":
+    main()

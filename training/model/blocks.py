@@ -1,0 +1,61 @@
+"""Residual blocks: one for every frame, one for the token grid."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.model.streaming import State, TimeMix
+
+
+class FeedForward(nn.Module):
+    """Two layers at each place and instant."""
+
+    def __init__(self, channels: int, expansion: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.up = nn.Linear(channels, expansion * channels)
+        self.down = nn.Linear(expansion * channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., C] -> [..., C], residual added."""
+        return x + self.down(F.silu(self.up(self.norm(x))))
+
+
+class FrameBlock(nn.Module):
+    """Mixes the recent frames at each place, then the channels. Norms are per place and instant: nothing leaks."""
+
+    def __init__(self, channels: int, places: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.time = TimeMix(channels, kernel=3, places=places)
+        self.feed = FeedForward(channels, expansion=2)
+
+    def forward(self, x: Tensor, state: State) -> Tensor:
+        """[B, T, N, C] -> [B, T, N, C]."""
+        x = x + self.time(self.norm(x), state)
+        return self.feed(x)
+
+
+class TokenBlock(nn.Module):
+    """Mixes a hop with the one before it, then all places of the hop (attention within one instant), then channels."""
+
+    def __init__(self, channels: int, places: int, head_channels: int = 32) -> None:
+        super().__init__()
+        self.heads = channels // head_channels
+        self.norm_time = nn.LayerNorm(channels)
+        self.time = TimeMix(channels, kernel=2, places=places)
+        self.norm = nn.LayerNorm(channels)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.out = nn.Linear(channels, channels)
+        self.feed = FeedForward(channels, expansion=4)
+
+    def forward(self, x: Tensor, state: State) -> Tensor:
+        """[B, T, N, C] -> [B, T, N, C], T counting hops."""
+        x = x + self.time(self.norm_time(x), state)
+        batch, hops, places, channels = x.shape
+        qkv = self.qkv(self.norm(x)).view(batch * hops, places, 3, self.heads, channels // self.heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        # Written out: the scores of 64 places are few, and this is faster on a CPU than the fused kernel.
+        scores = (query * (channels // self.heads) ** -0.5) @ key.transpose(-1, -2)
+        mixed = scores.softmax(dim=-1) @ value
+        x = x + self.out(mixed.transpose(1, 2).reshape(batch, hops, places, channels))
+        return self.feed(x)
