@@ -26,8 +26,3 @@ class Ring:
     def window(self) -> Array:
         """Return the newest window [window, *shape], a view that the next push changes."""
         return self._rows[self._next : self._next + self._size]
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._rows[:] = 0
-        self._next = 0

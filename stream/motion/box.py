@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stream.motion.skeleton import SEEN, Array
 
 MARGIN = 0.06
-"""Free space on each side of the body, as a share of its extent: no joint ever touches the edge."""
+"""Least free space on each side of the body, as a share of its extent: no joint ever touches the edge."""
 
 SHRINK_HALF_LIFE = 60.0
 """Frames after which a box that has grown too large has given back half of its side."""
@@ -59,7 +59,7 @@ def advance(box: Box, joints: Array, confidence: Array) -> Box:
     middle = (low + high) / 2
     fresh = (box.side == 0)[:, None]
     centre = np.where(fresh, middle, box.centre + RECENTRE * (middle - box.centre))
-    reach = (side / 2 - MARGIN * extent)[:, None]
+    reach = (side / (2 + 4 * MARGIN))[:, None]  # of the body from the centre, the margin kept
     centre = np.clip(centre, high - reach, low + reach)
     return Box(centre.astype(np.float32), side.astype(np.float32))
 

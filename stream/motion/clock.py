@@ -16,6 +16,9 @@ FPS = 30.0
 LEAN = 0.01
 """Share of a frame's distance from its tick by which the clock moves: it holds on to rates within 0.5 % of its own."""
 
+FIRST_LEAN = 0.1
+"""The same for the first frames, whose arrival says little of the source's phase; falls to `LEAN` as 1 / frames."""
+
 MAX_HOLD = 8
 """Frames that a gap may last and still be filled; after a longer one a person's state starts afresh."""
 
@@ -40,6 +43,7 @@ class Clock:
         self.fps = fps
         self.surplus = 0
         self._origin = 0.0
+        self._frames = 0
         self._last: Tick | None = None
 
     def advance(self, people: dict[int, Pose], time: float, captured_ns: int) -> list[Tick]:
@@ -56,7 +60,9 @@ class Clock:
         if index <= self._last.index:
             self.surplus += 1
             return []
-        self._origin += LEAN * (position - index) / self.fps
+        self._frames += 1
+        lean = max(LEAN, min(FIRST_LEAN, 1 / self._frames))
+        self._origin += lean * (position - index) / self.fps
         before, now = self._last, Tick(index, people, True, captured_ns)
         missing = index - before.index - 1
         self._last = now

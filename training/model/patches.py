@@ -72,9 +72,9 @@ class PatchHead(nn.Module):
         self.basis = nn.Parameter(self._first_basis(basis))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, T, N, C] -> logits [B, T, M, G * G], pixels in row-major order, always in float32."""
+        """[B, T, N, C] -> logits [B, T, M, G * G], pixels in row-major order, never in half precision."""
         with torch.autocast(x.device.type, enabled=False):
-            return self._logits(x.float())
+            return self._logits(x.to(self.mix.weight.dtype))
 
     def _first_basis(self, basis: int) -> Tensor:
         """Start from the polynomials that the logarithm of a Gaussian is made of; the rest is noise."""

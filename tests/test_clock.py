@@ -1,0 +1,82 @@
+"""The clock: every tick once, in order, nearest frame, gaps filled or jumped, nothing ahead."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.motion.clock import MAX_HOLD, Clock, Tick
+from stream.motion.skeleton import J, Pose
+
+
+def pose(x: float) -> Pose:
+    return Pose(np.full((J, 2), x, np.float32), np.ones(J, np.float32))
+
+
+def ticks_of(times: list[float]) -> list[Tick]:
+    clock = Clock(30.0)
+    return [tick for n, t in enumerate(times) for tick in clock.advance({0: pose(t)}, t, n)]
+
+
+@given(st.lists(st.floats(0.001, 0.2), min_size=1, max_size=60))
+def test_ticks_rise_by_one_except_over_long_gaps(steps: list[float]) -> None:
+    ticks = ticks_of(np.cumsum(steps).tolist())
+    assert ticks[0].index == 0
+    for before, after in itertools.pairwise(ticks):
+        jump = after.index - before.index
+        assert jump == 1 or jump > MAX_HOLD + 1
+        assert after.captured_ns >= before.captured_ns
+
+
+@given(st.lists(st.floats(0.001, 0.2), min_size=2, max_size=40), st.integers(1, 39))
+def test_later_frames_never_change_earlier_ticks(steps: list[float], cut: int) -> None:
+    times = np.cumsum(steps).tolist()
+    whole, part = ticks_of(times), ticks_of(times[:cut])
+    for a, b in zip(part, whole, strict=False):
+        assert (a.index, a.seen, a.captured_ns) == (b.index, b.seen, b.captured_ns)
+        np.testing.assert_array_equal(a.people[0].joints, b.people[0].joints)
+
+
+@given(st.lists(st.floats(0.01, 0.09), min_size=2, max_size=60))
+def test_a_filled_tick_lies_on_the_line_between_its_frames(steps: list[float]) -> None:
+    ticks = ticks_of(np.cumsum(steps).tolist())
+    for before, now, after in zip(ticks, ticks[1:], ticks[2:], strict=False):
+        if not now.seen and before.seen and after.seen:
+            middle = (before.people[0].joints + after.people[0].joints) / 2
+            np.testing.assert_allclose(now.people[0].joints, middle, atol=1e-5)
+
+
+@pytest.mark.parametrize("rate", [29.97, 30.0, 30.1])
+def test_a_rate_near_the_clock_is_followed_frame_by_frame(rate: float) -> None:
+    ticks = ticks_of([n / rate for n in range(3000)])
+    assert [tick.index for tick in ticks] == list(range(3000))
+    assert all(tick.seen for tick in ticks)
+
+
+def test_jitter_of_a_live_camera_is_followed_frame_by_frame() -> None:
+    late = np.random.default_rng(0).uniform(-0.01, 0.01, 2000)
+    late[0] = 0.012  # the worst start: all later frames seem early
+    ticks = ticks_of([n / 30 + float(late[n]) for n in range(2000)])
+    assert sum(not tick.seen for tick in ticks) <= 4
+    assert all(tick.seen for tick in ticks[30:])
+
+
+def test_another_rate_is_resampled() -> None:
+    slow = ticks_of([n / 28 for n in range(280)])
+    assert abs(len(slow) - 300) <= 2
+    assert abs(sum(not tick.seen for tick in slow) - 20) <= 2
+    clock = Clock(30.0)
+    fast = [tick for n in range(600) for tick in clock.advance({}, n / 60, n)]
+    assert abs(len(fast) - 300) <= 2
+    assert clock.surplus == 600 - len(fast)
+
+
+def test_a_person_absent_from_one_side_of_a_gap_is_not_invented() -> None:
+    clock = Clock(30.0)
+    clock.advance({0: pose(0), 1: pose(5)}, 0.0, 0)
+    filled, now = clock.advance({0: pose(2), 2: pose(7)}, 2 / 30, 1)
+    assert filled.people.keys() == {0}
+    assert now.people.keys() == {0, 2}
+    np.testing.assert_allclose(filled.people[0].joints, 1)
