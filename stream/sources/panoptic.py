@@ -1,0 +1,205 @@
+"""Replays the 3D poses of a CMU Panoptic recording, as they are or through one of its cameras."""
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.errors import SourceError
+from stream.motion.camera import Dims, OrthographicFront, View, look
+from stream.motion.skeleton import FROM_PANOPTIC19, SEEN, Array, Pose
+from stream.sources.base import Pacer, PoseFrame, Rate, Unit
+from stream.sources.calibration import hd_camera
+from stream.sources.recording import frame_name, open_recording
+
+FPS = 29.97
+"""Frames a second of Panoptic's HD cameras, which the poses follow."""
+
+LOOP_GAP = 0.5
+"""Seconds between the last frame and the first of the next round: the jump back is no motion, and what
+follows takes a person who was away this long for a new beginning."""
+
+MEASURED = 0.1
+"""Panoptic's confidence is small: joints that were triangulated have 0.1 to 0.7, and users of the data
+count them from 0.1 on. This value becomes `SEEN`."""
+
+FAR = 1e4
+"""A joint more than 100 m away is no measurement."""
+
+CLOCK_DOUBT = 60.0
+"""A time stamp that leaps this many seconds ahead of the frame numbers is not believed."""
+
+
+class _Body(msgspec.Struct):
+    id: Annotated[int, msgspec.Meta(ge=0)]
+    joints19: Annotated[list[float], msgspec.Meta(min_length=76, max_length=76)]
+
+
+class _Scene(msgspec.Struct):
+    bodies: Annotated[list[_Body], msgspec.Meta(max_length=256)]
+    univTime: float | None = None
+
+
+_SCENE = msgspec.json.Decoder(_Scene)
+
+
+class PanopticSource:
+    """The people of a recording by their ids in it; confidence is scaled so that measured joints are seen.
+
+    path: a sequence folder, its folder of poses, or the dataset's tar (.tar, .tar.gz), which is not unpacked
+    to disk. dims: "3d" gives cm, "2d" px through the HD `camera` (default 00_03), or through an orthographic
+    front view when there is no calibration. Frames that cannot be read are left out and counted.
+
+    Raises SourceError when there is nothing to replay or no such camera; for a tar that breaks off, after the
+    frames that are there.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        dims: Dims,
+        rate: Rate,
+        stop: threading.Event,
+        loop: bool = False,
+        camera: str | None = None,
+    ) -> None:
+        self._path = path
+        self._recording = open_recording(Path(path))
+        self._view = self._choose_view(camera) if dims == "2d" else None
+        self._loop = loop
+        self._pacer = Pacer(rate, stop)
+        self._stop = stop
+        self._closed = False
+        self._unreadable = 0
+        self.unit: Unit = "px" if self._view else "cm"
+        self.label = self._describe()
+        self.first_fault: str | None = None
+        """Name of the first frame that could not be read, and why."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """{"frames unreadable": n} when there were any."""
+        return {"frames unreadable": self._unreadable} if self._unreadable else {}
+
+    def close(self) -> None:
+        """End the replay. No file is held open between frames."""
+        self._closed = True
+
+    def __iter__(self) -> Iterator[PoseFrame]:
+        """Yield the frames in the order of their numbers, the time of the first being 0."""
+        start = 0.0
+        while True:
+            time: float | None = None
+            for time, people in self._round(start):
+                captured_ns = self._pacer.wait(time)
+                if captured_ns is None:
+                    return
+                yield PoseFrame(people, time, captured_ns)
+            if self._closed or self._stop.is_set():
+                return
+            self._check_round(time)
+            if not self._loop or time is None:
+                return
+            start = time + LOOP_GAP
+
+    def _round(self, start: float) -> Iterator[tuple[float, dict[int, Pose]]]:
+        clock = _Timeline(start)
+        for number in self._recording.numbers:
+            if self._closed or self._stop.is_set():
+                return
+            try:
+                scene = _decode(self._recording.read(number))
+            except (OSError, ValueError) as error:
+                self._unreadable += 1
+                if self.first_fault is None:
+                    self.first_fault = f"{frame_name(number)}: {error}"
+                continue
+            yield clock.at(number, scene.univTime), _people(scene, self._view)
+
+    def _check_round(self, time: float | None) -> None:
+        whole = len(self._recording.numbers)
+        if time is None:
+            raise SourceError(f"none of the {whole} frames of {self._path} can be read ({self.first_fault})")
+        if self._recording.cut:
+            raise SourceError(
+                f"{self._path} is not whole: {self._recording.cut}; "
+                f"the {whole} frames that are there were replayed: download it again"
+            )
+
+    def _describe(self) -> str:
+        view = f", {self._view.label}" if self._view else ""
+        without = " (no calibration)" if isinstance(self._view, OrthographicFront) else ""
+        return f"panoptic {self._recording.name}, {len(self._recording.numbers)} frames{view}{without}"
+
+    def _choose_view(self, camera: str | None) -> View:
+        calibration = self._recording.calibration
+        if calibration is not None:
+            return hd_camera(calibration, camera)
+        if camera is not None:
+            raise SourceError(
+                f"no calibration for camera {camera!r} beside {self._path}: put "
+                f"calibration_{self._recording.name}.json there, or name no camera for a front view"
+            )
+        return OrthographicFront()
+
+
+class _Timeline:
+    """Source time of a round: by the recording's clock, by the frame numbers where that does not go on."""
+
+    def __init__(self, start: float) -> None:
+        self._time = start
+        self._number: int | None = None
+        self._stamp: float | None = None
+
+    def at(self, number: int, stamp: float | None) -> float:
+        """Seconds at a frame; `stamp` in ms. Rises with every call, for numbers do."""
+        if self._number is not None:
+            expected = (number - self._number) / FPS
+            risen = (stamp - self._stamp) / 1000 if stamp is not None and self._stamp is not None else 0.0
+            self._time += risen if 0 < risen <= expected + CLOCK_DOUBT else expected
+        self._number, self._stamp = number, stamp
+        return self._time
+
+
+def _decode(content: bytes) -> _Scene:
+    """One frame; ValueError, with the reason, when it is none."""
+    try:
+        scene = _SCENE.decode(content)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        try:  # Python's own reader takes the NaN and Infinity that some writers put into JSON
+            scene = msgspec.convert(json.loads(content), _Scene)
+        except (ValueError, OverflowError, RecursionError):
+            raise ValueError(str(error)) from error
+    if len({body.id for body in scene.bodies}) < len(scene.bodies):
+        raise ValueError("two bodies with the same id")
+    return scene
+
+
+def _people(scene: _Scene, view: View | None) -> dict[int, Pose]:
+    """Everyone with a joint that is seen."""
+    if not scene.bodies:
+        return {}
+    rows = np.array([body.joints19 for body in scene.bodies], np.float64).reshape(-1, 19, 4)
+    rows = rows[:, FROM_PANOPTIC19]
+    measured = (np.abs(rows) < FAR).all(axis=2) & (rows[..., 3] >= 0)
+    joints: Array = np.where(measured[..., None], rows[..., :3], 0.0).astype(np.float32)
+    confidence = _rescaled(np.where(measured, rows[..., 3], 0.0))
+    if view is not None:
+        joints, confidence = look(view, joints, confidence)
+    return {
+        body.id: Pose(joints[i], confidence[i])
+        for i, body in enumerate(scene.bodies)
+        if confidence[i].max() >= SEEN
+    }
+
+
+def _rescaled(confidence: NDArray[np.float64]) -> Array:
+    """Panoptic's confidence on our scale, 0..1."""
+    return np.interp(confidence, (0.0, MEASURED, 1.0), (0.0, SEEN, 1.0)).astype(np.float32)
