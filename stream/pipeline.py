@@ -1,13 +1,13 @@
 """From poses to tokens: clock, per-person ring and box, one batched encoder step for all hops that end together."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.session import Encoder, State
 from stream.motion import box as boxes
-from stream.motion.clock import MAX_HOLD, Clock, Tick
+from stream.motion.clock import FPS, MAX_HOLD, Clock, Tick
 from stream.motion.heatmap import draw
 from stream.motion.skeleton import J, Pose
 from stream.ring import Ring
@@ -54,17 +54,17 @@ class _Person:
 class Pipeline:
     """Encodes the people of a source. Same frames in, same hops out, however they are paced.
 
-    keyframe: hops after which a person's state is reset so that readers can start exactly there; 0 for never.
+    fps: of the fixed clock. keyframe: hops after which a person's state is reset so that readers can start exactly
+    there; 0 for never.
     """
 
     encoder: Encoder
-    dims: int
+    fps: float = FPS
     keyframe: int = 0
-    clock: Clock = field(init=False)
 
     def __post_init__(self) -> None:
         """Start with nobody."""
-        self.clock = Clock(self.encoder.spec.fps)
+        self._clock = Clock(self.fps)
         self._people: dict[int, _Person] = {}
         self._hop = self.encoder.spec.hop
 
@@ -75,7 +75,7 @@ class Pipeline:
 
     def push(self, frame: PoseFrame) -> list[Hop]:
         """Take one frame and return the hops that it completes."""
-        ticks = self.clock.advance(frame.people, frame.time, frame.captured_ns)
+        ticks = self._clock.advance(frame.people, frame.time, frame.captured_ns)
         return [hop for tick in ticks for hop in self._tick(tick)]
 
     def flush(self) -> list[Hop]:
@@ -128,8 +128,8 @@ class Pipeline:
         if busy[start % self._hop] >= TOGETHER:
             start -= (start - int(busy.argmin())) % self._hop
             start += self._hop if start < 0 else 0
-        ring = Ring(spec.window, (J, self.dims + 1))
-        person = _Person(ring, boxes.Box.fresh(1, self.dims), self.encoder.init_state(1), start, pose)
+        ring = Ring(spec.window, (J, spec.dims + 1))
+        person = _Person(ring, boxes.Box.fresh(1, spec.dims), self.encoder.init_state(1), start, pose)
         for _ in range(start, tick.index):
             self._take(person, pose, False, tick.captured_ns)
         return person
