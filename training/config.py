@@ -28,7 +28,6 @@ class DataConfig:
     validate: list[str] = field(default_factory=list)
     hops: int = 5  # per window
     batch: int = 8  # windows per step
-    draw_every: int = 2  # of the decoded frames, only each so-manieth is drawn and judged in a step
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.model.patches import marginals
+from training.model.patches import marginal
 from training.model.tokenizer import ModelConfig, Reconstruction
 
 
@@ -50,16 +50,13 @@ def total_loss(
 
 
 def heatmap_cross_entropy(out: Reconstruction, truth: Tensor, model: ModelConfig) -> Tensor:
-    """Cross-entropy of each joint's decoded pixel distribution under its normalised Gaussian: [B, T, J], nats.
+    """Cross-entropy of each joint's decoded heatmap under its normalised Gaussian: [B, T, J], nats per plane.
 
     Heatmaps are almost empty, so a mean square error over pixels would be won by decoding nothing; this is the
-    spatial cross-entropy instead, averaged over the planes. The Gaussian is an outer product: its expectation of
-    the logits is two vector products, and no target is ever drawn.
+    spatial cross-entropy instead. Both sides are outer products: the cross-entropy over a plane's pixels is the sum
+    of those along its two axes, so no map is drawn.
     """
-    down, across = marginals(torch.cat([truth, torch.ones_like(truth[..., :1])], dim=-1), model.grid, model.sigma)
-    down = down / down.sum(dim=-1, keepdim=True).clamp(min=1e-6)
-    across = across / across.sum(dim=-1, keepdim=True).clamp(min=1e-6)
-    logits = out.logits.view(*out.logits.shape[:-1], model.grid, model.grid)
-    expected = ((logits @ across.unsqueeze(-1)).squeeze(-1) * down).sum(dim=-1)
-    entropy = out.log_total - expected
-    return entropy.view(*entropy.shape[:2], -1, model.joints).mean(dim=2)
+    target = marginal(truth, model.grid, model.sigma)
+    target = target / target.sum(dim=-1, keepdim=True).clamp(min=1e-6)
+    along_axis = -(target * out.logits.log_softmax(dim=-1)).sum(dim=-1)
+    return 2 * along_axis.mean(dim=-1)

@@ -59,12 +59,17 @@ class Run:
         self.config, self.folder = config, folder
         torch.manual_seed(config.seed)
         self.network = build(config)
-        decay = [p for p in self.network.parameters() if p.dim() > 1]
-        flat = [p for p in self.network.parameters() if p.dim() <= 1]
-        self.optimiser = torch.optim.AdamW(
-            [{"params": decay, "weight_decay": config.optim.weight_decay}, {"params": flat, "weight_decay": 0.0}],
-            betas=(0.9, 0.97),
-        )
+        # Matrices between features learn by Muon; everything else, and what meets the outside, by Adam.
+        blocks = [self.network.encoder.frame, self.network.encoder.token, self.network.encoder.merge]
+        blocks += [each for name, each in self.network.decoder.named_children() if name not in ("head", "presence")]
+        matrices = [m.weight for block in blocks for m in block.modules() if isinstance(m, torch.nn.Linear)]
+        known = {id(p) for p in matrices}
+        rest = [p for p in self.network.parameters() if id(p) not in known]
+        o = config.optim
+        self.optimisers: list[torch.optim.Optimizer] = [
+            torch.optim.Muon(matrices, lr=o.rate, weight_decay=o.weight_decay, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(rest, lr=o.rate, betas=(0.9, 0.97), weight_decay=0.0),
+        ]
         self.step = 0
 
     @property
@@ -74,7 +79,11 @@ class Run:
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""
-        state = {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(), "step": self.step}
+        state = {
+            "network": self.network.state_dict(),
+            "optimisers": [each.state_dict() for each in self.optimisers],
+            "step": self.step,
+        }
         part = self.checkpoint.with_suffix(".part")
         torch.save(state, part)
         os.replace(part, self.checkpoint)
@@ -83,26 +92,26 @@ class Run:
         """Read the checkpoint."""
         state: dict[str, Any] = torch.load(self.checkpoint, weights_only=True)
         self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        for each, kept in zip(self.optimisers, state["optimisers"], strict=True):
+            each.load_state_dict(kept)
         self.step = state["step"]
 
     def advance(self, sampler: WindowSampler) -> dict[str, float]:
         """Take one step; return the loss terms by name."""
         c = self.config
         torch.manual_seed(c.seed * 1_000_003 + self.step)
-        rng = np.random.default_rng([c.seed, self.step])
-        window = sampler.draw(rng, c.data.batch)
-        every = slice(int(rng.integers(c.data.draw_every)), None, c.data.draw_every)
+        window = sampler.draw(np.random.default_rng([c.seed, self.step]), c.data.batch)
         keypoints, truth = torch.from_numpy(window.keypoints), torch.from_numpy(window.truth)
-        for group in self.optimiser.param_groups:
+        for group in (group for each in self.optimisers for group in each.param_groups):
             group["lr"] = learning_rate(self.step, c)
         with torch.autocast("cpu", torch.bfloat16, enabled=c.optim.bfloat16):
-            out = self.network(keypoints, quantize=self.step >= c.optim.plain_steps, every=every)
-        loss, terms = total_loss(out, keypoints[:, every], truth[:, every], c.model, c.losses)
-        self.optimiser.zero_grad(set_to_none=True)
+            out = self.network(keypoints, quantize=self.step >= c.optim.plain_steps)
+        loss, terms = total_loss(out, keypoints, truth, c.model, c.losses)
+        self.network.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), c.optim.clip)
-        self.optimiser.step()
+        for each in self.optimisers:
+            each.step()
         self.step += 1
         terms["codes"] = float(len(out.tokens.unique()))
         return terms

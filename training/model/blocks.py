@@ -6,6 +6,15 @@ from torch import Tensor, nn
 from training.model.streaming import State, TimeMix
 
 
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention of [B, heads, Q, C] to [B, heads, N, C].
+
+    Written out: the scores of 64 places are few, and this is faster on a CPU than the fused kernel.
+    """
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    return scores.softmax(dim=-1) @ value
+
+
 class FeedForward(nn.Module):
     """Two layers at each place and instant."""
 
@@ -54,8 +63,6 @@ class TokenBlock(nn.Module):
         batch, hops, places, channels = x.shape
         qkv = self.qkv(self.norm(x)).view(batch * hops, places, 3, self.heads, channels // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        # Written out: the scores of 64 places are few, and this is faster on a CPU than the fused kernel.
-        scores = (query * (channels // self.heads) ** -0.5) @ key.transpose(-1, -2)
-        mixed = scores.softmax(dim=-1) @ value
+        mixed = attend(query, key, value)
         x = x + self.out(mixed.transpose(1, 2).reshape(batch, hops, places, channels))
         return self.feed(x)

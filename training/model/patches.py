@@ -1,4 +1,4 @@
-"""Between heatmaps and the token grid: patches in, patches out, through a small basis that all joints share.
+"""From heatmaps to the token grid: patch by patch, through a small basis that all joints share.
 
 A Gaussian heatmap is the outer product of two vectors, so the coefficients of its patches follow from the two
 vectors alone: the stem gives the same numbers from joints as from drawn heatmaps, without drawing them.
@@ -59,60 +59,3 @@ class PatchStem(nn.Module):
         patches = heatmaps.view(batch, maps, frames, cells, patch, cells, patch).permute(0, 2, 3, 5, 1, 4, 6)
         whole = patches.reshape(batch, frames, cells * cells, maps, -1) @ self.basis.view(patch * patch, -1)
         return self.mix(whole.reshape(batch, frames, cells * cells, -1))
-
-
-class PatchHead(nn.Module):
-    """Features on the token grid to the logits of every heatmap's pixels."""
-
-    def __init__(self, maps: int, grid: int, cells: int, basis: int, channels: int) -> None:
-        super().__init__()
-        self.maps, self.grid, self.cells, self.patch = maps, grid, cells, grid // cells
-        self.norm = nn.LayerNorm(channels)
-        self.mix = nn.Linear(channels, maps * basis)
-        self.basis = nn.Parameter(self._first_basis(basis))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, T, N, C] -> logits [B, T, M, G * G], pixels in row-major order, never in half precision."""
-        with torch.autocast(x.device.type, enabled=False):
-            return self._logits(x.to(self.mix.weight.dtype))
-
-    def _first_basis(self, basis: int) -> Tensor:
-        """Start from the polynomials that the logarithm of a Gaussian is made of; the rest is noise."""
-        pixel = torch.linspace(-1, 1, self.patch)
-        row, column = (axis.flatten() for axis in torch.meshgrid(pixel, pixel, indexing="ij"))
-        shapes = torch.stack([torch.ones_like(row), row, column, row * row, column * column, row * column])
-        return torch.cat([shapes, torch.randn(basis, self.patch**2) * 0.1])[:basis]
-
-    def _logits(self, x: Tensor) -> Tensor:
-        batch, frames, places, _ = x.shape
-        coefficients = self.mix(self.norm(x)).view(batch, frames, places, self.maps, -1).transpose(2, 3)
-        logits = (coefficients @ self.basis).view(
-            batch, frames, self.maps, self.cells, self.cells, self.patch, self.patch
-        )
-        return logits.transpose(4, 5).reshape(batch, frames, self.maps, self.grid * self.grid)
-
-
-def moments(logits: Tensor, grid: int) -> tuple[Tensor, Tensor]:
-    """Soft-argmax: logits [..., G * G] -> mean (column, row) in box coordinates [..., 2], log of the sum [...].
-
-    One pass: the sum and the two means are one matrix product with the pixels' (1, column, row).
-    """
-    pixel = (torch.arange(grid, dtype=logits.dtype, device=logits.device) + 0.5) / grid
-    row, column = torch.meshgrid(pixel, pixel, indexing="ij")
-    weigh = torch.stack([torch.ones_like(row), column, row], dim=-1).view(grid * grid, 3)
-    top = logits.detach().amax(dim=-1, keepdim=True)
-    total = torch.exp(logits - top) @ weigh
-    return total[..., 1:] / total[..., :1], total[..., 0].log() + top[..., 0]
-
-
-def joints_from_planes(positions: Tensor, dims: int) -> Tensor:
-    """Merge plane positions [B, T, P * J, 2] to joints [B, T, J, D]; a coordinate seen in two planes is their mean."""
-    if dims == 2:
-        return positions
-    batch, frames, maps, _ = positions.shape
-    positions = positions.view(batch, frames, 3, maps // 3, 2)
-    found: list[list[Tensor]] = [[], [], []]
-    for plane, axes in enumerate(planes_of(dims)):
-        for place, axis in enumerate(axes):
-            found[axis].append(positions[:, :, plane, :, place])
-    return torch.stack([torch.stack(seen).mean(0) for seen in found], dim=-1)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from vector_quantize_pytorch import VectorQuantize
 
+from training.model.axes import AxisHead, Gather, expected_position
 from training.model.blocks import FrameBlock, TokenBlock
-from training.model.patches import PatchHead, PatchStem, joints_from_planes, marginals, moments
+from training.model.patches import PatchStem, marginals
 from training.model.streaming import State, name_states, reset_rows, zero_state
 
 
@@ -29,8 +30,11 @@ class ModelConfig:
     basis: int = 16  # coefficients per patch and joint
     frame_channels: int = 128
     token_channels: int = 192
+    joint_channels: int = 128
+    said_channels: int = 12  # that each place contributes to the joints
     frame_blocks: int = 2
     token_blocks: int = 4
+    joint_blocks: int = 1
     joints: int = 17
 
     @property
@@ -42,9 +46,6 @@ class ModelConfig:
     def places(self) -> int:
         """Places of the token grid."""
         return self.cells * self.cells
-
-
-ALL = slice(None)
 
 
 class Encoder(nn.Module):
@@ -78,35 +79,36 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latent vectors per place and hop back to the logits of every frame's heatmaps, and each joint's presence."""
+    """Latent vectors per place and hop back to the distribution of every joint along each axis, frame by frame."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         c = self.config = config
         self.place = nn.Parameter(torch.randn(c.places, c.token_channels) * 0.02)
         self.token = nn.ModuleList(TokenBlock(c.token_channels, c.places) for _ in range(c.token_blocks))
-        self.split = nn.Linear(c.token_channels, c.hop * c.frame_channels)
-        self.frame = nn.ModuleList(FrameBlock(c.frame_channels, c.places) for _ in range(c.frame_blocks))
-        self.head = PatchHead(c.maps, c.grid, c.cells, c.basis, c.frame_channels)
-        self.presence = nn.Linear(c.frame_channels, c.joints)
+        self.gather = Gather(c.places, c.token_channels, c.said_channels, c.joints, c.joint_channels)
+        self.joint = nn.ModuleList(TokenBlock(c.joint_channels, c.joints) for _ in range(c.joint_blocks))
+        self.split = nn.Linear(c.joint_channels, c.hop * c.frame_channels)
+        self.frame = nn.ModuleList(FrameBlock(c.frame_channels, c.joints) for _ in range(c.frame_blocks))
+        self.head = AxisHead(c.dims, c.grid, c.frame_channels)
+        self.presence = nn.Linear(c.frame_channels, 1)
         self.states = name_states(self)
 
-    def forward(self, latent: Tensor, state: State, every: slice = ALL) -> tuple[Tensor, Tensor]:
-        """[B, hops, N, C] -> logits of the pixels [B, T, M, G * G], logits of presence [B, T, J].
-
-        `every` chooses the frames to draw: training looks at some, because neighbours are much alike.
-        """
+    def forward(self, latent: Tensor, state: State) -> tuple[Tensor, Tensor]:
+        """[B, hops, N, C] -> logits along each axis [B, T, J, D, G], logits of presence [B, T, J]."""
         c = self.config
         h = latent + self.place
         for block in self.token:
             h = block(h, state)
-        batch, hops, places, _ = h.shape
-        h = self.split(h).view(batch, hops, places, c.hop, c.frame_channels).transpose(2, 3)
-        h = h.reshape(batch, hops * c.hop, places, c.frame_channels)
+        h = self.gather(h)
+        for block in self.joint:
+            h = block(h, state)
+        batch, hops, joints, _ = h.shape
+        h = self.split(h).view(batch, hops, joints, c.hop, c.frame_channels).transpose(2, 3)
+        h = h.reshape(batch, hops * c.hop, joints, c.frame_channels)
         for block in self.frame:
             h = block(h, state)
-        h = h[:, every]
-        return self.head(h), self.presence(h.mean(dim=2))
+        return self.head(h), self.presence(h).squeeze(-1)
 
 
 @dataclass
@@ -114,8 +116,7 @@ class Reconstruction:
     """What training needs of one pass."""
 
     joints: Tensor  # [B, T, J, D], box coordinates
-    logits: Tensor  # [B, T, M, G * G], of the heatmaps' pixels
-    log_total: Tensor  # [B, T, M], log of the sum of exp(logits)
+    logits: Tensor  # [B, T, J, D, G], of the joint's position along each axis
     presence: Tensor  # [B, T, J], logits
     tokens: Tensor  # [B, hops, N]
     commitment: Tensor
@@ -141,8 +142,8 @@ class Tokenizer(nn.Module):
             rotation_trick=False,
         )
 
-    def forward(self, keypoints: Tensor, quantize: bool = True, every: slice = ALL) -> Reconstruction:
-        """Encode and decode whole hops from the zero state. keypoints: [B, T, J, D + 1]; frames drawn: `every`."""
+    def forward(self, keypoints: Tensor, quantize: bool = True) -> Reconstruction:
+        """Encode and decode whole hops from the zero state. keypoints: [B, T, J, D + 1]."""
         batch = keypoints.shape[0]
         latent = self.encoder(keypoints, State(zero_state(self.encoder.states, keypoints)))
         flat = latent.flatten(1, 2)
@@ -152,11 +153,9 @@ class Tokenizer(nn.Module):
             code = self.quantizer.project_out(nn.functional.normalize(self.quantizer.project_in(flat), dim=-1))
             tokens, commitment = flat.new_zeros(flat.shape[:2], dtype=torch.long), flat.new_zeros(())
         code = code.view(batch, -1, self.config.places, self.config.token_channels)
-        logits, presence = self.decoder(code, State(zero_state(self.decoder.states, code)), every)
-        positions, log_total = moments(logits, self.config.grid)
-        joints = joints_from_planes(positions, self.config.dims)
+        logits, presence = self.decoder(code, State(zero_state(self.decoder.states, code)))
         tokens = tokens.view(batch, -1, self.config.places)
-        return Reconstruction(joints, logits, log_total, presence.float(), tokens, commitment.sum())
+        return Reconstruction(expected_position(logits), logits, presence.float(), tokens, commitment.sum())
 
     @property
     def codebook(self) -> Tensor:
@@ -181,5 +180,4 @@ class Tokenizer(nn.Module):
         """One step of the live decoder: tokens [B, hops, N] -> joints [B, T, J, D], confidence [B, T, J], new state."""
         now = State(reset_rows(state, reset))
         logits, presence = self.decoder(self.quantizer.project_out(self.codebook[tokens.long()]), now)
-        positions, _ = moments(logits, self.config.grid)
-        return joints_from_planes(positions, self.config.dims), presence.float().sigmoid(), now.new
+        return expected_position(logits), presence.float().sigmoid(), now.new

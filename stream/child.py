@@ -1,0 +1,36 @@
+"""A producer in a process of its own, on a free port of this machine."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any, Self
+
+
+class ProducerProcess:
+    """Runs `python -m stream.producer` with these flags and `--bind address`; ended, at the latest, on leaving.
+
+    stderr: as in subprocess.Popen. The producer waits for its first subscriber, so that a reader misses nothing.
+    """
+
+    def __init__(self, flags: Sequence[str], stderr: Any = None) -> None:
+        self.address = f"tcp://127.0.0.1:{_free_port()}"
+        command = [sys.executable, "-m", "stream.producer", *flags, "--bind", self.address, "--wait", "60"]
+        self.process = subprocess.Popen(command, stderr=stderr, text=True)
+
+    def end(self) -> int:
+        """Ask it to stop, wait, return its exit code."""
+        self.process.terminate()
+        return self.process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.end()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,59 @@
+"""Pictures of bodies and tokens, for people."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.motion.skeleton import BONES, SEEN, Array
+
+Image = NDArray[np.uint8]
+
+INK = (40, 40, 40)
+PAPER = 255
+LEFT, RIGHT, MIDDLE = (200, 120, 20), (30, 90, 220), (110, 110, 110)  # BGR
+"""Colours of the person's own left, right and middle."""
+
+
+def skeleton(joints: Array, confidence: Array, centre: Array, side: float, size: int) -> Image:
+    """Draw one body, joints [17, 2 or 3] seen from the front, in the box of that centre and side: [size, size, 3]."""
+    picture = np.full((size, size, 3), PAPER, np.uint8)
+    places = ((joints[:, :2] - centre[:2]) / side + 0.5) * size
+    for a, b in BONES:
+        if min(confidence[a], confidence[b]) >= SEEN:
+            cv2.line(picture, _pixel(places[a]), _pixel(places[b]), _colour(a, b), max(2, size // 90), cv2.LINE_AA)
+    for place, seen in zip(places, confidence >= SEEN, strict=True):
+        if seen:
+            cv2.circle(picture, _pixel(place), max(2, size // 80), INK, -1, cv2.LINE_AA)
+    return picture
+
+
+def token_grid(ids: NDArray[np.uint16], vocabulary: int, size: int) -> Image:
+    """Draw the ids [h, w] of one instant as coloured squares with their numbers: [size, size, 3]."""
+    height, width = ids.shape
+    shades = (ids.astype(int) * 255 // max(1, vocabulary - 1)).astype(np.uint8)
+    colours = cv2.applyColorMap(shades, cv2.COLORMAP_VIRIDIS)
+    picture = np.asarray(cv2.resize(colours, (size, size), interpolation=cv2.INTER_NEAREST), np.uint8)
+    for (row, column), token in np.ndenumerate(ids):
+        at = (column * size // width + 3, (row + 1) * size // height - size // height // 3)
+        ink = (0, 0, 0) if shades[row, column] > 140 else (255, 255, 255)
+        cv2.putText(picture, str(token), at, cv2.FONT_HERSHEY_SIMPLEX, size / 900, ink, 1, cv2.LINE_AA)
+    return picture
+
+
+def label(width: int, text: str, height: int = 28) -> Image:
+    """Draw a line of text: [height, width, 3]."""
+    picture = np.full((height, width, 3), PAPER, np.uint8)
+    cv2.putText(picture, text, (6, height - 9), cv2.FONT_HERSHEY_SIMPLEX, 0.5, INK, 1, cv2.LINE_AA)
+    return picture
+
+
+def _pixel(place: Array) -> tuple[int, int]:
+    x, y = np.clip(place, -1e4, 1e4)
+    return round(float(x)), round(float(y))
+
+
+def _colour(a: int, b: int) -> tuple[int, int, int]:
+    # COCO's odd joints are left, even ones right; the nose and pairs of both are the middle.
+    if a == 0 or b == 0 or a % 2 != b % 2:
+        return MIDDLE
+    return LEFT if a % 2 else RIGHT

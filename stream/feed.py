@@ -1,0 +1,57 @@
+"""A source in a thread of its own, so that estimating poses, encoding and publishing overlap."""
+
+import queue
+import threading
+from collections.abc import Iterator
+
+from stream.sources.base import PoseFrame, PoseSource
+
+DEPTH = 2
+"""Frames that may wait between the threads. When they do, the source waits, and a live one drops images meanwhile."""
+
+
+class Feed:
+    """Iterates over a source elsewhere; here, yields its frames, and None whenever there is none for a while.
+
+    What the source raises is raised here, after the frames before it. The source must end soon after `stop` is set.
+    """
+
+    def __init__(self, source: PoseSource, stop: threading.Event, idle: float = 0.25) -> None:
+        self._source, self._stop, self._idle = source, stop, idle
+        self._frames: queue.Queue[PoseFrame | Exception | None] = queue.Queue(DEPTH)
+        self._thread = threading.Thread(target=self._read, name="source", daemon=True)
+
+    def __iter__(self) -> Iterator[PoseFrame | None]:
+        """Yield frames until the source ends."""
+        self._thread.start()
+        while True:
+            try:
+                frame = self._frames.get(timeout=self._idle)
+            except queue.Empty:
+                yield None
+                continue
+            if frame is None:
+                return
+            if isinstance(frame, Exception):
+                raise frame
+            yield frame
+
+    def _read(self) -> None:
+        end: Exception | None = None
+        try:
+            for frame in self._source:
+                if not self._offer(frame):
+                    break
+        except Exception as error:
+            end = error
+        self._frames.put(end)
+
+    def _offer(self, frame: PoseFrame) -> bool:
+        """Hand over a frame; False when nobody will take it any more."""
+        while True:
+            try:
+                self._frames.put(frame, timeout=self._idle)
+                return True
+            except queue.Full:
+                if self._stop.is_set():
+                    return False
