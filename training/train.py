@@ -8,11 +8,13 @@ import math
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from omegaconf.errors import OmegaConfBaseException
 from rich.progress import track
 
 from training.config import TrainConfig, load_config, save_config
@@ -167,7 +169,7 @@ def train(config: TrainConfig, folder: Path, resume: bool) -> None:
     run.save()
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(
         prog="python -m training.train", description="Train a tokenizer.", allow_abbrev=False
@@ -175,7 +177,7 @@ def main() -> None:
     parser.add_argument("config", type=Path, help="a YAML file, such as configs/heatmap2d-f8.yaml")
     parser.add_argument("changes", nargs="*", help="key=value over the file, such as optim.steps=100")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in this folder")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args(argv)
     if args.resume and not (args.resume / "checkpoint.pt").is_file():
         parser.error(f"no run to resume in {args.resume}: it holds no checkpoint.pt")
     try:
@@ -184,7 +186,7 @@ def main() -> None:
         if not args.resume and (folder / "checkpoint.pt").exists():
             parser.error(f"{folder} holds a run already: go on with --resume {folder}, or give another name=...")
         train(config, folder, resume=args.resume is not None)
-    except (FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, ValueError, OmegaConfBaseException) as error:
         parser.error(str(error))
 
 
