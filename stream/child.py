@@ -23,6 +23,13 @@ class ProducerProcess:
         self.process.terminate()
         return self.process.wait()
 
+    def finish(self, timeout: float) -> int:
+        """Give it `timeout` seconds to end by itself, then ask it to; return its exit code."""
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return self.end()
+
     def __enter__(self) -> Self:
         return self
 

@@ -63,7 +63,7 @@ def main(config: Config, stop: threading.Event) -> None:
     results = Results()
     with ProducerProcess(flags) as producer, TokenStream(producer.address, STREAM) as stream:
         _listen(stream, StreamDecoder(open_decoder), producer, results, stop)
-        code = producer.end()
+        code = producer.finish(timeout=10)
         if stop.is_set():
             return
         if code or not results.latencies:

@@ -8,7 +8,7 @@ import argparse
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -87,17 +87,30 @@ def write_graph(
     program.save(str(file))
 
 
+def halve(network: Tokenizer) -> None:
+    """Round the large matrices to half precision, in which they ship; the codebook, which is compared, is not."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if _large(parameter):
+                parameter.copy_(parameter.half())
+
+
+def _large(tensor: Tensor) -> bool:
+    return tensor.dim() == 2 and tensor.numel() >= 4096
+
+
 def share_weights(files: list[Path], weights: Path, network: dict[str, Tensor]) -> None:
     """Write model.safetensors and let every large tensor of the graphs point into it.
 
-    The exporter stores most matrices transposed; those become the network's own matrix and a Transpose node, which
-    every engine folds away on load. Whatever else it has folded joins the file under `graph.<name>`.
+    The exporter stores most matrices transposed, and the file holds them in half precision: in the graph they become
+    the network's own matrix, a Cast and a Transpose, which every engine folds away on load. Whatever else the
+    exporter has folded joins the file under `graph.<name>`.
     """
-    raw = {tensor.numpy().tobytes(): name for name, tensor in network.items()}
+    tensors = {name: t.half() if _large(t) and "codebook" not in name else t for name, t in network.items()}
+    plain = {tensor.numpy().tobytes(): name for name, tensor in network.items()}
     turned = {t.t().contiguous().numpy().tobytes(): name for name, t in network.items() if t.dim() == 2}
-    tensors = dict(network)
     models = [onnx.load(file) for file in files]
-    wanted: list[tuple[onnx.TensorProto, str]] = []
+    pointers: list[tuple[onnx.TensorProto, str]] = []
     for model in models:
         strip(model)
         for initializer in model.graph.initializer:
@@ -105,23 +118,16 @@ def share_weights(files: list[Path], weights: Path, network: dict[str, Tensor]) 
             key = data.tobytes()
             if data.nbytes < 4096:
                 continue
-            if key not in raw and key in turned:
-                stored = f"{initializer.name}.stored"
-                model.graph.node.insert(
-                    0, onnx.helper.make_node("Transpose", [stored], [initializer.name], perm=[1, 0], name=stored)
-                )
-                initializer.name = stored
-                initializer.dims[:] = [*reversed(initializer.dims)]
-                wanted.append((initializer, turned[key]))
-                continue
-            if key not in raw:
-                raw[key] = f"graph.{initializer.name}.{len(tensors)}"
-                tensors[raw[key]] = torch.from_numpy(data.copy())
-            wanted.append((initializer, raw[key]))
+            name = plain.get(key) or turned.get(key)
+            if name is None:
+                name = plain[key] = f"graph.{initializer.name}.{len(tensors)}"
+                tensors[name] = torch.from_numpy(data.copy())
+            _restore(model.graph, initializer, tensors[name], transpose=key not in plain)
+            pointers.append((initializer, name))
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, weights)
     weights.chmod(0o644)
     places = _places(weights)
-    for initializer, name in wanted:
+    for initializer, name in pointers:
         start, end = places[name]
         initializer.ClearField("raw_data")
         initializer.data_location = onnx.TensorProto.EXTERNAL
@@ -131,6 +137,26 @@ def share_weights(files: list[Path], weights: Path, network: dict[str, Tensor]) 
     for model, file in zip(models, files, strict=True):
         file.write_bytes(model.SerializeToString())
         onnx.checker.check_model(str(file))
+
+
+def _restore(graph: onnx.GraphProto, initializer: onnx.TensorProto, stored: Tensor, transpose: bool) -> None:
+    """Make the graph compute an initializer from the tensor as it is stored."""
+    steps: list[tuple[str, dict[str, Any]]] = []
+    if stored.dtype == torch.float16:
+        initializer.data_type = onnx.TensorProto.FLOAT16
+        steps.append(("Cast", {"to": onnx.TensorProto.FLOAT}))
+    if transpose:
+        initializer.dims[:] = [*reversed(initializer.dims)]
+        steps.append(("Transpose", {"perm": [1, 0]}))
+    name = initializer.name
+    names = [f"{name}.stored{n}" for n in range(len(steps))] + [name]
+    initializer.name = names[0]
+    nodes = [
+        onnx.helper.make_node(kind, [names[n]], [names[n + 1]], name=names[n + 1] + "." + kind, **how)
+        for n, (kind, how) in enumerate(steps)
+    ]
+    for node in reversed(nodes):
+        graph.node.insert(0, node)
 
 
 def strip(model: onnx.ModelProto) -> None:
@@ -164,8 +190,9 @@ def export(run: Path, out: Path, form: Input = "keypoints") -> TokenizerDirector
 
 
 def export_network(network: Tokenizer, name: str, out: Path, form: Input = "keypoints") -> TokenizerDirectory:
-    """Write a network as a tokenizer directory; checked, then put in place."""
+    """Write a network as a tokenizer directory; checked, then put in place. Rounds the network's matrices (`halve`)."""
     c = network.config
+    halve(network)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
         folder = Path(scratch)

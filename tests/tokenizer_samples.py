@@ -1,0 +1,100 @@
+"""A tokenizer directory small enough to know by heart what its decoder gives."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from engine.spec import TokenizerSpec, sha256, write_sums
+
+HOP, GRID, VOCABULARY = 8, (1, 1, 8, 8), 512
+CONFIDENCE = 0.75
+
+
+def expected(ids: NDArray[np.integer], total: float) -> tuple[NDArray[np.float32], float]:
+    """Return the joints in the box, float32 [8, 17, 2], and the new state, from ids and the state before."""
+    total += float(ids.mean()) / VOCABULARY / 10
+    return np.full((HOP, 17, 2), total, np.float32), total
+
+
+def write_tokenizer(folder: Path) -> TokenizerSpec:
+    """Write a 2D tokenizer whose decoder puts every joint at the running sum of mean id / vocabulary / 10."""
+    folder.mkdir()
+    for file in ("encoder.onnx", "model.safetensors"):
+        (folder / file).write_bytes(b"not needed to decode")
+    _write_decoder(folder / "decoder.onnx")
+    spec = TokenizerSpec(
+        name="running-sum",
+        kind="heatmap",
+        skeleton="coco17",
+        dims=2,
+        grid=64,
+        sigma=1.5,
+        hop=HOP,
+        window=HOP,
+        causal=True,
+        fps=30.0,
+        strides=(8, 8, 8),
+        vocabulary=VOCABULARY,
+        token_grid=GRID,
+        input="keypoints",
+        encoder_states={},
+        decoder_states={"total": (1,)},
+        weights_hash=sha256(folder / "model.safetensors"),
+    )
+    (folder / "config.json").write_bytes(msgspec.json.encode(spec))
+    write_sums(folder)
+    return spec
+
+
+def _write_decoder(file: Path) -> None:
+    constants = {
+        "one": np.float32(1),
+        "scale": np.float32(1 / VOCABULARY / 10),
+        "zero": np.float32(0),
+        "sure": np.float32(CONFIDENCE),
+        "grid_axes": np.array([1, 2, 3, 4]),
+        "last": np.array([1]),
+        "four": np.array([-1, 1, 1, 1]),
+        "three": np.array([-1, 1, 1]),
+        "every_joint": np.ones((1, HOP, 17, 2), np.float32),
+        "every_confidence": np.ones((1, HOP, 17), np.float32),
+    }
+    steps = [
+        ("Cast", ["tokens"], "ids", {"to": TensorProto.FLOAT}),
+        ("ReduceMean", ["ids", "grid_axes"], "mean", {"keepdims": 0}),
+        ("Mul", ["mean", "scale"], "flat_step", {}),
+        ("Unsqueeze", ["flat_step", "last"], "step", {}),
+        ("Sub", ["one", "reset"], "flat_keep", {}),
+        ("Unsqueeze", ["flat_keep", "last"], "keep", {}),
+        ("Mul", ["state.total", "keep"], "kept", {}),
+        ("Add", ["kept", "step"], "new_state.total", {}),
+        ("Reshape", ["new_state.total", "four"], "place", {}),
+        ("Mul", ["place", "every_joint"], "joints", {}),
+        ("Reshape", ["new_state.total", "three"], "place3", {}),
+        ("Mul", ["place3", "zero"], "nothing", {}),
+        ("Add", ["nothing", "sure"], "sureness", {}),
+        ("Mul", ["sureness", "every_confidence"], "confidence", {}),
+    ]
+    floats = TensorProto.FLOAT
+    graph = helper.make_graph(
+        [helper.make_node(kind, inputs, [output], **how) for kind, inputs, output, how in steps],
+        "decoder",
+        [
+            helper.make_tensor_value_info("tokens", TensorProto.INT32, ["B", *GRID]),
+            helper.make_tensor_value_info("reset", floats, ["B"]),
+            helper.make_tensor_value_info("state.total", floats, ["B", 1]),
+        ],
+        [
+            helper.make_tensor_value_info("joints", floats, ["B", HOP, 17, 2]),
+            helper.make_tensor_value_info("confidence", floats, ["B", HOP, 17]),
+            helper.make_tensor_value_info("new_state.total", floats, ["B", 1]),
+        ],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.checker.check_model(model)
+    onnx.save(model, file)
