@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.session import open_decoder
+from engine.spec import load_tokenizer
 from stream.child import ProducerProcess
 from stream.cli import run
 from stream.client import Heard, TokenStream
@@ -24,6 +25,7 @@ from stream.sources.demo import CAMERA, demo_pose
 from stream.wire import Packet
 
 STREAM = "demo"
+TOKENIZER = "heatmap2d-f8"
 PEOPLE = 2
 MOMENTS = 4
 TILE = 220
@@ -59,10 +61,21 @@ class Results:
 
 def main(config: Config, stop: threading.Event) -> None:
     """Run producer and reader, print, draw, judge."""
-    flags = ["--demo", "--stream", STREAM, "--max-persons", str(PEOPLE), "--duration", str(config.seconds)]
+    flags = [
+        "--demo",
+        "--tokenizer",
+        TOKENIZER,
+        "--stream",
+        STREAM,
+        "--max-persons",
+        str(PEOPLE),
+        "--duration",
+        str(config.seconds),
+    ]
     results = Results()
+    decoder = open_decoder(TOKENIZER)  # first: it takes a moment, which is no latency of the stream's
     with ProducerProcess(flags) as producer, TokenStream(producer.address, STREAM) as stream:
-        _listen(stream, StreamDecoder(open_decoder), producer, results, stop)
+        _listen(stream, StreamDecoder(lambda name: decoder), producer, results, stop)
         code = producer.finish(timeout=10)
         if stop.is_set():
             return
@@ -122,7 +135,7 @@ def _truth(track: int, time: float) -> tuple[Array, Array]:
 
 
 def _draw(results: Results, file: Path) -> None:
-    vocabulary = 1 + max(results.ids)
+    vocabulary = load_tokenizer(TOKENIZER).spec.vocabulary
     rows: list[Image] = []
     for track in sorted(results.kept):
         kept = results.kept[track]
@@ -151,13 +164,13 @@ def _in_box(packet: Packet, joints: Array, confidence: Array) -> Image:
 
 def _summarise(results: Results, stream: TokenStream, picture: Path) -> None:
     packet = results.kept[min(results.kept)][0][0]
-    bits = packet.ids().size * 9 * packet.fps / packet.hop
+    spec = load_tokenizer(TOKENIZER).spec
     table = Table(title="kinetoken demo", show_header=False, title_justify="left")
     for name, value in (
         ("packets", str(stream.total)),
         ("people", str(len(results.kept))),
         ("tokenizer", f"{packet.tokenizer}, {packet.ids().size} tokens per {packet.hop} frames"),
-        ("rate", f"{bits:.0f} bit/s a person"),
+        ("rate", f"{spec.bits_per_second:.0f} bit/s a person"),
         ("latency", "p50 {:.1f} ms, p99 {:.1f} ms".format(*np.percentile(results.latencies, [50, 99]))),
         ("joint error", f"{np.mean(results.errors_px):.1f} px = {np.mean(results.errors_cm):.1f} cm (mean)"),
         ("different ids", str(len(results.ids))),

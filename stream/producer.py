@@ -7,7 +7,6 @@ import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from engine.session import Backend, Encoder, open_encoder
 from engine.spec import load_tokenizer
@@ -19,12 +18,10 @@ from stream.pipeline import Hop, Pipeline
 from stream.publisher import LINGER, Publisher
 from stream.report import Report
 from stream.sources.base import PoseFrame, PoseSource, Rate
+from stream.sources.capture import is_address
 from stream.sources.demo import DemoSource
 from stream.sources.panoptic import PanopticSource
 from stream.wire import check_stream_name
-
-if TYPE_CHECKING:
-    from stream.sources.capture import ImageSource
 
 FEW = 2
 """People followed, or shown by the demo, unless asked otherwise."""
@@ -141,23 +138,20 @@ def open_source(config: Config, encoder: Encoder, stop: threading.Event) -> Pose
         return DemoSource(dims, config.rate, stop, config.fps, config.max_persons or FEW)
     if config.panoptic is not None:
         return PanopticSource(config.panoptic, dims, config.rate, stop, config.loop, config.panoptic_camera)
-    return _open_vision(config, dims, stop)
+    # MediaPipe takes a second to import: only where there are images.
+    from stream.sources.vision import open_vision
 
-
-def _open_vision(config: Config, dims: Dims, stop: threading.Event) -> PoseSource:
-    # MediaPipe and OpenCV take a second to import: only where there are images.
-    from stream.pose_model import find_pose_model
-    from stream.sources.camera import CameraSource
-    from stream.sources.video import open_video
-    from stream.sources.vision import VisionSource, mediapipe_tracker
-
-    if config.camera is not None:
-        images: ImageSource = CameraSource(config.camera, stop)
-    else:
-        assert config.video is not None
-        images = open_video(config.video, config.rate, stop, config.loop)
-    tracker = mediapipe_tracker(find_pose_model(config.pose_model), config.max_persons or FEW, dims)
-    return VisionSource(images, tracker)
+    ref = config.camera if config.camera is not None else config.video
+    assert ref is not None  # one source is given: Config checks it
+    return open_vision(
+        ref,
+        dims,
+        rate=config.rate,
+        stop=stop,
+        loop=config.loop,
+        max_persons=config.max_persons or FEW,
+        pose_model=config.pose_model,
+    )
 
 
 class _Run:
@@ -240,7 +234,7 @@ def _open_encoder(config: Config) -> Encoder:
 
 
 def _start_line(config: Config, encoder: Encoder, source: PoseSource, publisher: Publisher) -> str:
-    drop = "newest frame wins" if config.kind == "camera" or "://" in (config.video or "") else "no frame dropped"
+    drop = "newest frame wins" if config.kind == "camera" or is_address(config.video or "") else "no frame dropped"
     return (
         f"{source.label} ({drop}) -> stream {publisher.stream} at {publisher.address}, unit {source.unit}\n"
         f"tokenizer {encoder.spec.label}, {encoder.spec.bits_per_second:.0f} bit/s a person; "

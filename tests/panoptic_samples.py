@@ -12,6 +12,7 @@ import pytest
 
 from stream.errors import SourceError
 from stream.motion.camera import Dims
+from stream.motion.skeleton import FROM_PANOPTIC19, Pose
 from stream.sources.base import PoseFrame
 from stream.sources.panoptic import PanopticSource
 from stream.sources.recording import POSES, frame_name
@@ -48,6 +49,15 @@ def standing(x: float = 0.0) -> np.ndarray:
     joints[:, 0] += x
     joints[:, 1] -= 100
     joints[:, 3] = np.linspace(0.15, 0.7, 19)
+    return joints
+
+
+def panoptic19(pose: Pose) -> np.ndarray:
+    """[19, 4]: a body of 17 joints with the neck and mid-hip that Panoptic has beside them, well measured."""
+    joints = np.full((19, 4), 0.6)
+    joints[FROM_PANOPTIC19, :3] = pose.joints
+    joints[0, :3] = pose.joints[[5, 6]].mean(axis=0)
+    joints[2, :3] = pose.joints[[11, 12]].mean(axis=0)
     return joints
 
 

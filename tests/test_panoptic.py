@@ -18,8 +18,8 @@ from stream.errors import SourceError
 from stream.motion.camera import Dims
 from stream.motion.skeleton import FROM_PANOPTIC19, JOINTS, SEEN, Pose
 from stream.sources import base
-from stream.sources.base import PoseSource
-from stream.sources.panoptic import FPS, LOOP_GAP, PanopticSource, _decode
+from stream.sources.base import LOOP_GAP, PoseSource
+from stream.sources.panoptic import FPS, PanopticSource, _decode
 from stream.sources.recording import MAX_FILE_BYTES, POSES, frame_name
 
 BAND = "data/panoptic/160906_band1"
@@ -297,9 +297,7 @@ def test_missing_numbers_leave_gaps_in_time(tmp_path: Path) -> None:
         [float("nan")] * 4,
     ],
 )
-def test_where_the_clock_does_not_go_on_the_frame_numbers_do(
-    tmp_path: Path, stamps: list[float | None]
-) -> None:
+def test_where_the_clock_does_not_go_on_the_frame_numbers_do(tmp_path: Path, stamps: list[float | None]) -> None:
     numbers = [10, 11, 12, 20]
     frames: dict[int, dict[str, Any] | bytes] = {
         n: scene((0, standing()), time=t) for n, t in zip(numbers, stamps, strict=True)
@@ -310,9 +308,7 @@ def test_where_the_clock_does_not_go_on_the_frame_numbers_do(
 
 def test_one_stamp_that_does_not_rise_costs_one_frame_of_time(tmp_path: Path) -> None:
     stamps = [0, 40, 40, 80, 120]
-    frames: dict[int, dict[str, Any] | bytes] = {
-        i: scene((0, standing()), time=t) for i, t in enumerate(stamps)
-    }
+    frames: dict[int, dict[str, Any] | bytes] = {i: scene((0, standing()), time=t) for i, t in enumerate(stamps)}
     times = [f.time for f in replay(write(tmp_path / "seq", frames))]
     assert times == pytest.approx([0, 0.04, 0.04 + 1 / FPS, 0.08 + 1 / FPS, 0.12 + 1 / FPS])
 

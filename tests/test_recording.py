@@ -178,9 +178,7 @@ def tar_of_something_else(tmp_path: Path) -> Path:
         (tar_of_something_else, r"no Panoptic sequence \(no poses in it\)"),
     ],
 )
-def test_what_is_no_sequence_is_refused_in_one_line(
-    tmp_path: Path, make: Callable[[Path], Path], says: str
-) -> None:
+def test_what_is_no_sequence_is_refused_in_one_line(tmp_path: Path, make: Callable[[Path], Path], says: str) -> None:
     with pytest.raises(SourceError, match=says) as caught:
         source(make(tmp_path))
     assert "\n" not in str(caught.value)

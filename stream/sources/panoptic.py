@@ -1,6 +1,7 @@
 """Replays the 3D poses of a CMU Panoptic recording, as they are or through one of its cameras."""
 
 import json
+import logging
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,16 +14,12 @@ from numpy.typing import NDArray
 from stream.errors import SourceError
 from stream.motion.camera import Dims, OrthographicFront, View, look
 from stream.motion.skeleton import FROM_PANOPTIC19, SEEN, Array, Pose
-from stream.sources.base import Pacer, PoseFrame, Rate, Unit
+from stream.sources.base import LOOP_GAP, Pacer, PoseFrame, Rate, Unit
 from stream.sources.calibration import hd_camera
 from stream.sources.recording import frame_name, open_recording
 
 FPS = 29.97
 """Frames a second of Panoptic's HD cameras, which the poses follow."""
-
-LOOP_GAP = 0.5
-"""Seconds between the last frame and the first of the next round: the jump back is no motion, and what
-follows takes a person who was away this long for a new beginning."""
 
 MEASURED = 0.1
 """Panoptic's confidence is small: joints that were triangulated have 0.1 to 0.7, and users of the data
@@ -33,6 +30,9 @@ FAR = 1e4
 
 CLOCK_DOUBT = 60.0
 """A time stamp that leaps this many seconds ahead of the frame numbers is not believed."""
+
+
+_log = logging.getLogger(__name__)
 
 
 class _Body(msgspec.Struct):
@@ -118,6 +118,7 @@ class PanopticSource:
                 self._unreadable += 1
                 if self.first_fault is None:
                     self.first_fault = f"{frame_name(number)}: {error}"
+                    _log.warning("%s cannot be read and is left out, like all such frames", self.first_fault)
                 continue
             yield clock.at(number, scene.univTime), _people(scene, self._view)
 
@@ -194,9 +195,7 @@ def _people(scene: _Scene, view: View | None) -> dict[int, Pose]:
     if view is not None:
         joints, confidence = look(view, joints, confidence)
     return {
-        body.id: Pose(joints[i], confidence[i])
-        for i, body in enumerate(scene.bodies)
-        if confidence[i].max() >= SEEN
+        body.id: Pose(joints[i], confidence[i]) for i, body in enumerate(scene.bodies) if confidence[i].max() >= SEEN
     }
 
 
