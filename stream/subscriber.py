@@ -47,6 +47,8 @@ class Config:
     """Keep the packets in this SQLite file, new or begun before; it can be read meanwhile."""
     count: int | None = None
     """End after so many packets."""
+    once: bool = False
+    """End when the producer says goodbye, instead of waiting for the next one."""
     timeout: float = 30.0
     """Seconds of silence, neither packets nor status, after which to give up; 0 waits for ever."""
 
@@ -68,6 +70,7 @@ EXAMPLES = """
   python -m stream.subscriber                             watch a producer on this machine
   python -m stream.subscriber --stream demo --count 10    ten packets of one stream
   python -m stream.subscriber --json --decode | jq .joints
+  python -m stream.subscriber --json --once > replay.jsonl
   python -m stream.subscriber --log tokens.db --timeout 0
 """
 
@@ -92,7 +95,7 @@ def _read(
     printed = 0
     heard_at = time.monotonic()
     epochs: OrderedDict[str, bytes] = OrderedDict()
-    while not stop.is_set() and printed != config.count:
+    while not stop.is_set() and printed != config.count and not (config.once and stream.ended):
         heard = stream.poll(POLL_S)
         if log:
             log.flush()

@@ -17,7 +17,8 @@ def walk(seed: int, hops: int, dims: int = 2) -> np.ndarray:
     rng = np.random.default_rng(seed)
     body = rng.normal(0, 50, (1, 1, J, dims))
     path = rng.normal(0, 8, (1, hops * HOP, 1, dims)).cumsum(axis=1)
-    return (body + path + rng.normal(0, 3, (1, hops * HOP, J, dims))).astype(np.float32)
+    walked: np.ndarray = body + path + rng.normal(0, 3, (1, hops * HOP, J, dims))
+    return walked.astype(np.float32)
 
 
 def boxes_of(joints: np.ndarray, confidence: np.ndarray) -> list[boxes.Box]:

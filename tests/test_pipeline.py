@@ -1,6 +1,6 @@
 """The pipeline against fakes that remember: hops, gaps, resets, newcomers, and nothing ahead."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pytest
@@ -64,7 +64,7 @@ def body(track: int, frame: int) -> Pose:
     return Pose(joints.astype(np.float32), np.ones(J, np.float32))
 
 
-def frames(presence: dict[int, Iterable[int]], count: int) -> list[PoseFrame]:
+def frames(presence: Mapping[int, Iterable[int]], count: int) -> list[PoseFrame]:
     """People by track and the frames in which they are there."""
     there = {track: set(which) for track, which in presence.items()}
     return [

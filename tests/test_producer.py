@@ -42,7 +42,7 @@ def replay(*flags: str, decode: bool = True) -> tuple[list[dict[str, Any]], str,
     """Run a producer at full speed and a JSON subscriber; return its objects and what both said."""
     with ProducerProcess([*flags, "--rate", "max"], stderr=subprocess.PIPE) as producer:
         command = [sys.executable, "-m", "stream.subscriber", "--connect", producer.address, "--json"]
-        command += ["--decode"] * decode + ["--timeout", "5"]
+        command += ["--decode"] * decode + ["--once", "--timeout", "60"]
         heard = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=100)
         assert producer.process.stderr is not None
         said = producer.process.stderr.read()
@@ -184,7 +184,6 @@ def test_a_stopped_producer_finishes_its_hop_and_says_goodbye_within_two_seconds
         (["--demo", "--colour", "red"], 2, "--colour"),
         (["--demo", "--stream", "a/b"], 2, "cannot name a stream"),
         (["--demo", "--config", "nothing.yaml"], 2, "nothing.yaml"),
-        (["--camera", "99"], 3, "no camera 99"),
         (["--video", "nothing.mp4"], 3, "nothing.mp4"),
         (["--panoptic", "tests"], 3, "hdPose3d_stage1_coco19"),
         (["--video", __file__, "--pose-model", "nothing.task"], 4, "nothing.task"),
@@ -197,8 +196,17 @@ def test_a_stopped_producer_finishes_its_hop_and_says_goodbye_within_two_seconds
 def test_bad_input_is_one_line_with_its_own_exit_code(
     flags: list[str], code: int, message: str, tmp_path: Path
 ) -> None:
-    # An address of its own, and a camera that cannot answer as none of the earlier checks came first.
-    flags = flags if "--bind" in flags else [*flags, "--bind", f"ipc://{tmp_path}/socket"]
+    check_failure(flags if "--bind" in flags else [*flags, "--bind", f"ipc://{tmp_path}/socket"], code, message)
+
+
+def test_a_camera_that_is_not_there_is_named(shared: Path, tmp_path: Path) -> None:
+    model = str(shared / "models" / "pose_landmarker_full.task")
+    flags = ["--camera", "99", "--pose-model", model, "--bind", f"ipc://{tmp_path}/socket"]
+    check_failure(flags, 3, "no camera 99")
+
+
+def check_failure(flags: list[str], code: int, message: str) -> None:
+    """Run a producer that must fail with this exit code and one line."""
     done = subprocess.run(
         [sys.executable, "-m", "stream.producer", *flags], cwd=ROOT, capture_output=True, text=True, check=False
     )
