@@ -10,6 +10,7 @@ Image = NDArray[np.uint8]
 
 INK = (40, 40, 40)
 PAPER = 255
+GUTTER = 8
 LEFT, RIGHT, MIDDLE = (200, 120, 20), (30, 90, 220), (110, 110, 110)  # BGR
 """Colours of the person's own left, right and middle."""
 
@@ -30,6 +31,7 @@ def skeleton(joints: Array, confidence: Array, centre: Array, side: float, size:
 def token_grid(ids: NDArray[np.uint16], vocabulary: int, size: int) -> Image:
     """Draw the ids [h, w] of one instant as coloured squares with their numbers: [size, size, 3]."""
     height, width = ids.shape
+    size -= GUTTER
     shades = (ids.astype(int) * 255 // max(1, vocabulary - 1)).astype(np.uint8)
     colours = cv2.applyColorMap(shades, cv2.COLORMAP_VIRIDIS)
     picture = np.asarray(cv2.resize(colours, (size, size), interpolation=cv2.INTER_NEAREST), np.uint8)
@@ -37,7 +39,7 @@ def token_grid(ids: NDArray[np.uint16], vocabulary: int, size: int) -> Image:
         at = (column * size // width + 3, (row + 1) * size // height - size // height // 3)
         ink = (0, 0, 0) if shades[row, column] > 140 else (255, 255, 255)
         cv2.putText(picture, str(token), at, cv2.FONT_HERSHEY_SIMPLEX, size / 900, ink, 1, cv2.LINE_AA)
-    return picture
+    return np.pad(picture, ((0, GUTTER), (0, GUTTER), (0, 0)), constant_values=PAPER)
 
 
 def label(width: int, text: str, height: int = 28) -> Image:

@@ -129,8 +129,11 @@ class PoseTracker:
         last, self._last = self._last, frame
         resized = last is not None and last.image.shape != frame.image.shape
         if last is not None and (resized or frame.time - last.time > GAP):
+            # The landmarkers are kept as spares: closing and making them would take as long as many frames.
             for track in self._followed():
-                self._lose(track)
+                assert track.follower is not None
+                self._spares.append(_ready(track.follower))
+                track.follower = None
             if self._search is not None:
                 self._search.finds.result()  # the finder serves one search at a time
                 self._search = None
@@ -236,9 +239,7 @@ class PoseTracker:
             and all(apart(seen.image, other.image) >= KNOWN for other in sightings.values())
         ):
             return follower, seen
-        spare: Future[Follower] = Future()
-        spare.set_result(follower)
-        self._spares.append(spare)
+        self._spares.append(_ready(follower))
         return None
 
     def _lose(self, track: Track) -> None:
@@ -250,6 +251,12 @@ class PoseTracker:
         self._failures += track.follower.failures
         track.follower.close()
         track.follower = None
+
+
+def _ready(follower: Follower) -> Future[Follower]:
+    spare: Future[Follower] = Future()
+    spare.set_result(follower)
+    return spare
 
 
 def _rectangle(joints: Array) -> Rectangle:

@@ -150,6 +150,26 @@ def test_real_panoptic_recordings_give_all_their_people(shared: Path) -> None:
             assert 100 < side < 2000
 
 
+@pytest.mark.parametrize("dims", ["2d", "3d"])
+def test_both_people_of_a_video_become_two_streams(shared: Path, dims: str) -> None:
+    video = shared / "data" / "video" / "two_people_indoor.mp4"
+    model = shared / "models" / "pose_landmarker_full.task"
+    packets, _, said = replay("--video", str(video), "--pose-model", str(model), "--dims", dims)
+    check_order(packets)
+    assert "frames 72" in said
+    tracks = by_track(packets)
+    assert tracks.keys() == {0, 1}
+    # Up to frame 52, where their embrace defeats it; the clock has two ticks more by then, as the video has 28 fps.
+    assert [mine[-1]["frame"] // HOP for mine in tracks.values()][1] in (5, 6)
+    for mine in tracks.values():
+        assert all(p["observed"].bit_count() >= 7 for p in mine[:6])
+    if dims == "2d":
+        for right, left in zip(tracks[0][:6], tracks[1][:6], strict=True):
+            assert left["box"][0] < right["box"][0] < 1920
+            heads, feet = (np.array(right["joints"])[:, rows, 1].mean() for rows in ([0, 1, 2], [15, 16]))
+            assert feet > heads + 300  # upright, y down
+
+
 def test_a_stopped_producer_finishes_its_hop_and_says_goodbye_within_two_seconds() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         with ProducerProcess(["--demo", "--stream", "stopped"]) as producer, TokenStream(producer.address) as stream:
