@@ -43,7 +43,7 @@ def run(
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
     try:
-        settings = config(**_parse(_parser(config, prog, examples), argv))
+        settings = parse(config, argv, prog=prog, examples=examples)
     except (ArgumentError, ValueError) as error:
         return _fail(f"{_plain(str(error))} (see {prog} --help)", USAGE_ERROR)
     try:
@@ -59,6 +59,17 @@ def run(
         traceback.print_exc()
         return _fail(f"unexpected failure, please report it: {error!r}", 1)
     return 0
+
+
+def parse(config: type[C], argv: Sequence[str] | None, *, prog: str, examples: str = "") -> C:
+    """Return the `config` that a command line asks for; as in `run`. Raises ArgumentError, ValueError."""
+    # Later arguments win: with the configuration files first, flags win wherever they stand.
+    files = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    files.add_argument("--config", action="append", default=[])
+    given, rest = files.parse_known_args(argv)
+    values = _parser(config, prog, examples).parse_args([f"--config={file}" for file in given.config] + rest)
+    # In a file, null means a flag that is not given.
+    return config(**{name: value for name, value in vars(values).items() if name != "config" and value is not None})
 
 
 class _Help(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
@@ -88,16 +99,6 @@ def _parser(config: type[Any], prog: str, examples: str) -> ArgumentParser:
         parser.add_argument(flag, default=setting.default, help=helps.get(setting.name), **how)
     parser.add_argument("--config", action="config", help="YAML file of flags; those given here go before it.")
     return parser
-
-
-def _parse(parser: ArgumentParser, argv: Sequence[str] | None) -> dict[str, Any]:
-    # Later arguments win: with the configuration files first, flags win wherever they stand.
-    files = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    files.add_argument("--config", action="append", default=[])
-    given, rest = files.parse_known_args(argv)
-    values = parser.parse_args([f"--config={file}" for file in given.config] + rest)
-    # In a file, null means a flag that is not given.
-    return {name: value for name, value in vars(values).items() if name != "config" and value is not None}
 
 
 def _without_none(kind: Any) -> Any:

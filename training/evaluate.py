@@ -70,13 +70,19 @@ def evaluate(tokenizer: str, data: list[Path], backend: Backend = "auto") -> dic
     }
 
 
-def main() -> None:
-    """Read the command line, evaluate and print."""
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="python -m training.evaluate", description="What a tokenizer loses.")
     parser.add_argument("tokenizer", help="name of a shipped tokenizer, or a tokenizer directory")
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="npz files or folders of them")
     parser.add_argument("--backend", choices=("auto", "openvino", "onnxruntime"), default="auto")
     parser.add_argument("--json", type=Path, help="write the figures here too")
+    return parser
+
+
+def main() -> None:
+    """Read the command line, evaluate and print."""
+    parser = build_parser()
     args = parser.parse_args()
     try:
         found = evaluate(args.tokenizer, args.data, args.backend)

@@ -269,8 +269,8 @@ def check(network: Tokenizer, folder: Path, form: Input) -> None:
             raise ValueError(f"the exported graphs differ from the network by {apart:.1e} at hop {hop}")
 
 
-def main() -> None:
-    """Read the command line and export."""
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="python -m training.export", description="Export a run as a tokenizer.")
     parser.add_argument("run", type=Path, help="folder of a training run")
     parser.add_argument("--out", type=Path, required=True, help="tokenizer directory to write")
@@ -280,6 +280,12 @@ def main() -> None:
         default="keypoints",
         help="what the encoder takes: joints, drawing nothing, or heatmaps drawn outside (default: %(default)s)",
     )
+    return parser
+
+
+def main() -> None:
+    """Read the command line and export."""
+    parser = build_parser()
     args = parser.parse_args()
     if not (args.run / "checkpoint.pt").is_file():
         parser.error(f"no run in {args.run}: it holds no checkpoint.pt")

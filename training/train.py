@@ -169,14 +169,20 @@ def train(config: TrainConfig, folder: Path, resume: bool) -> None:
     run.save()
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Read the command line and train."""
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m training.train", description="Train a tokenizer.", allow_abbrev=False
     )
     parser.add_argument("config", type=Path, help="a YAML file, such as configs/heatmap2d-f8.yaml")
     parser.add_argument("changes", nargs="*", help="key=value over the file, such as optim.steps=100")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in this folder")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the command line and train."""
+    parser = build_parser()
     args = parser.parse_intermixed_args(argv)
     if args.resume and not (args.resume / "checkpoint.pt").is_file():
         parser.error(f"no run to resume in {args.resume}: it holds no checkpoint.pt")

@@ -1,0 +1,69 @@
+"""The README's snippets: every command line is one that its command accepts, and the Python runs."""
+
+import importlib
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream import bench, demo, producer, subscriber
+from stream.child import ProducerProcess
+from stream.cli import parse
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+CONFIGS: dict[str, type[Any]] = {
+    "producer": producer.Config,
+    "subscriber": subscriber.Config,
+    "bench": bench.Config,
+    "demo": demo.Config,
+}
+
+
+def snippets(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+COMMANDS = [line for snippet in snippets("sh") for line in snippet.strip().splitlines()]
+
+
+def test_there_are_snippets() -> None:
+    assert len(COMMANDS) > 10
+    assert len(snippets("python")) == 1
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("make")])
+def test_make_targets_exist(line: str) -> None:
+    done = subprocess.run([*shlex.split(line), "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if " stream." in line])
+def test_flags_of_the_live_system_are_accepted(line: str) -> None:
+    name, flags = re.fullmatch(r"python -m stream\.(\w+)(.*)", line).groups()  # type: ignore[union-attr]
+    parse(CONFIGS[name], shlex.split(flags), prog=name)
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if " training." in line])
+def test_flags_of_training_are_accepted(line: str) -> None:
+    module, flags = re.fullmatch(r"python -m (training\.\w+)(.*)", line).groups()  # type: ignore[union-attr]
+    importlib.import_module(module).build_parser().parse_intermixed_args(shlex.split(flags))
+
+
+def test_the_reader_runs() -> None:
+    (code,) = snippets("python")
+    with ProducerProcess(["--demo", "--duration", "30"]) as there:
+        assert "tcp://127.0.0.1:5555" in code
+        code = code.replace("tcp://127.0.0.1:5555", there.address)
+        reader = subprocess.Popen([sys.executable, "-u", "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert reader.stdout is not None
+        try:
+            lines = [reader.stdout.readline() for _ in range(4)]
+        finally:
+            reader.kill()
+            reader.communicate()
+    assert all(line.startswith("demo ") and line.endswith("(8, 17, 2) px\n") for line in lines)
