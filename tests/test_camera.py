@@ -19,8 +19,9 @@ def rotation(x: float, y: float, z: float) -> np.ndarray:
 
 
 def opencv(camera: Camera, points: np.ndarray) -> np.ndarray:
-    turn, _ = cv2.Rodrigues(camera.R)
-    px, _ = cv2.projectPoints(points.reshape(-1, 1, 3), turn, camera.t, camera.K, camera.distortion)
+    # The turn is made here: OpenCV's way back from a matrix to a turn takes the smallest ones for none.
+    before = points @ camera.R.T + camera.t
+    px, _ = cv2.projectPoints(before.reshape(-1, 1, 3), np.zeros(3), np.zeros(3), camera.K, camera.distortion)
     return np.asarray(px).reshape(-1, 2)
 
 
