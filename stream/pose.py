@@ -28,6 +28,10 @@ SEEK_CONFIDENCE = 0.2
 
 _FAILURES = (RuntimeError, ValueError, OSError, NotImplementedError)  # what MediaPipe makes of its status codes
 
+_held: set[Any] = set()
+"""MediaPipe's landmarkers until they are closed. One that is forgotten open closes itself when it is collected, and
+waits for ever if that happens within another's call."""
+
 _introduced = threading.Event()  # set once MediaPipe has logged what it logs with a process's first pose
 
 
@@ -59,7 +63,7 @@ class _Graph:
                     result = self._made.detect_for_video(picture, milliseconds)
         except _FAILURES:
             self.failures += 1
-            self._made.close()
+            self.close()
             self._made = self._make()
             return None
         if result.pose_landmarks:
@@ -69,11 +73,14 @@ class _Graph:
     def close(self) -> None:
         """Release memory and threads."""
         self._made.close()
+        _held.discard(self._made)
 
     def _make(self) -> Any:
         try:
             with quiet():
-                return vision.PoseLandmarker.create_from_options(self._options)
+                made = vision.PoseLandmarker.create_from_options(self._options)
+            _held.add(made)
+            return made
         except _FAILURES as error:
             reason = " ".join(str(error).split())[:200]
             raise PoseModelError(

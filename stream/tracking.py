@@ -14,6 +14,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
+
 from stream.crop import Crop, Rectangle, views
 from stream.matching import KNOWN, match, worth_following
 from stream.motion.camera import Dims
@@ -87,6 +89,14 @@ class PoseTracker:
         followers = [track.follower for track in list(self._tracks.values()) if track.follower is not None]
         failures = self._failures + sum(follower.failures for follower in followers)
         return {"landmarker failures": failures} if failures else {}
+
+    def warm(self) -> None:
+        """Let landmarkers and finder look at nothing once: their first look takes many times as long as others."""
+        nothing = np.zeros((64, 64, 3), np.uint8)
+        with self._busy:
+            if not self._closed:
+                self._finder.find(nothing, Crop(0, 0, 64))
+                list(self._threads.map(lambda spare: spare.result().look(nothing, Crop(0, 0, 64), 0.0), self._spares))
 
     def track(self, frame: Frame) -> dict[int, Pose]:
         """Return the poses of the people in a frame by id; nobody once closed. Frames in the order of time.

@@ -39,6 +39,7 @@ class VisionSource:
     def __iter__(self) -> Iterator[PoseFrame]:
         """Yield the poses of every frame, also of those without people. Closes the landmarkers at the end."""
         try:
+            self._tracker.warm()
             for frame in self._images:
                 yield PoseFrame(self._tracker.track(frame), frame.time, frame.captured_ns)
         finally:
