@@ -13,45 +13,49 @@ DEPTH = 2
 class Feed:
     """Iterates over a source elsewhere; here, yields its frames, and None whenever there is none for a while.
 
-    What the source raises is raised here, after the frames before it. The source must end soon after `stop` is set.
+    What the source raises is raised here, after the frames before it. Iterate once; leaving early ends the reading.
     """
 
-    def __init__(self, source: PoseSource, stop: threading.Event, idle: float = 0.25) -> None:
-        self._source, self._stop, self._idle = source, stop, idle
+    def __init__(self, source: PoseSource, idle: float = 0.25) -> None:
+        self._source, self._idle = source, idle
+        self._abandoned = threading.Event()
         self._frames: queue.Queue[PoseFrame | Exception | None] = queue.Queue(DEPTH)
         self._thread = threading.Thread(target=self._read, name="source", daemon=True)
 
     def __iter__(self) -> Iterator[PoseFrame | None]:
         """Yield frames until the source ends."""
         self._thread.start()
-        while True:
-            try:
-                frame = self._frames.get(timeout=self._idle)
-            except queue.Empty:
-                yield None
-                continue
-            if frame is None:
-                return
-            if isinstance(frame, Exception):
-                raise frame
-            yield frame
+        try:
+            while True:
+                try:
+                    frame = self._frames.get(timeout=self._idle)
+                except queue.Empty:
+                    yield None
+                    continue
+                if frame is None:
+                    return
+                if isinstance(frame, Exception):
+                    raise frame
+                yield frame
+        finally:
+            self._abandoned.set()
 
     def _read(self) -> None:
         end: Exception | None = None
         try:
             for frame in self._source:
                 if not self._offer(frame):
-                    break
+                    return
         except Exception as error:
             end = error
-        self._frames.put(end)
+        self._offer(end)
 
-    def _offer(self, frame: PoseFrame) -> bool:
-        """Hand over a frame; False when nobody will take it any more."""
-        while True:
+    def _offer(self, item: PoseFrame | Exception | None) -> bool:
+        """Hand something over; False when nobody will take it any more."""
+        while not self._abandoned.is_set():
             try:
-                self._frames.put(frame, timeout=self._idle)
+                self._frames.put(item, timeout=self._idle)
                 return True
             except queue.Full:
-                if self._stop.is_set():
-                    return False
+                continue
+        return False

@@ -181,7 +181,7 @@ class _Run:
         begin = time.monotonic()
         first: float | None = None
         limit = self._config.duration or math.inf
-        for frame in Feed(self._source, stop):
+        for frame in Feed(self._source):
             if frame is not None:
                 first = frame.time if first is None else first
                 if frame.time - first >= limit:
