@@ -90,7 +90,7 @@ def measure(what: str, flags: list[str], seconds: float, stop: threading.Event) 
                 dropped = sum(count for name, count in heard.message.counters.items() if "dropped" in name)
             if clock() < begin + WARM:
                 used = _cpu_seconds(process)
-            elif isinstance(heard.message, Packet) and heard.latency_ms is not None:
+            elif isinstance(heard.message, Packet) and heard.latency_ms is not None and _whole(heard.message):
                 latencies.append(heard.latency_ms)
         if not latencies:
             said = producer.process.stderr.read() if producer.process.stderr and producer.end() else ""
@@ -122,6 +122,11 @@ def main(config: Config, stop: threading.Event) -> None:
     _print(rows)
     if config.json:
         Path(config.json).write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+
+
+def _whole(packet: Packet) -> bool:
+    """Whether the hop's last frame was seen: one cut short by a gap goes out with the first frame after it."""
+    return bool(packet.observed >> (packet.hop - 1) & 1)
 
 
 def _cpu_seconds(process: psutil.Process) -> float:
