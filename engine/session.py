@@ -101,6 +101,7 @@ def open_encoder(tokenizer: Tokenizer | str | Path, backend: Backend = "auto") -
     graph, name, why = _open(tokenizer.encoder, backend)
     states = tokenizer.spec.encoder_states
     _check_graph(tokenizer, tokenizer.encoder, graph, "x", tokenizer.spec.input_shape, states)
+    _check_outputs(tokenizer, tokenizer.encoder, graph, {"tokens": tokenizer.spec.token_grid}, {"latent"}, states)
     return Encoder(tokenizer.spec, graph, name, why, states)
 
 
@@ -110,6 +111,9 @@ def open_decoder(tokenizer: Tokenizer | str | Path, backend: Backend = "auto") -
     graph, name, why = _open(tokenizer.decoder, backend)
     states = tokenizer.spec.decoder_states
     _check_graph(tokenizer, tokenizer.decoder, graph, "tokens", tokenizer.spec.token_grid, states)
+    frames = (tokenizer.spec.hop, tokenizer.spec.joints)
+    decoded = {"joints": (*frames, tokenizer.spec.dims), "confidence": frames}
+    _check_outputs(tokenizer, tokenizer.decoder, graph, decoded, set(), states)
     return Decoder(tokenizer.spec, graph, name, why, states)
 
 
@@ -181,5 +185,24 @@ def _check_graph(
         wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
         raise TokenizerError(
             f"{file} does not fit {tokenizer.folder / 'config.json'}: differs in {', '.join(wrong)}; "
+            "export the tokenizer again"
+        )
+
+
+def _check_outputs(
+    tokenizer: Tokenizer,
+    file: Path,
+    graph: Graph,
+    shapes: Mapping[str, tuple[int, ...]],
+    others: set[str],
+    states: Mapping[str, tuple[int, ...]],
+) -> None:
+    """Run the graph once: what comes out must have the names and shapes that the configuration promises."""
+    found = {name: array.shape[1:] for name, array in graph.run(zeros(graph.inputs, batch=1)).items()}
+    expected = {**shapes, **{f"new_state.{path}": tuple(size) for path, size in states.items()}}
+    wrong = {name for name, shape in expected.items() if found.get(name) != tuple(shape)} | (others - found.keys())
+    if wrong:
+        raise TokenizerError(
+            f"{file} does not fit {tokenizer.folder / 'config.json'}: gives no right {', '.join(sorted(wrong))}; "
             "export the tokenizer again"
         )

@@ -7,6 +7,7 @@ and `confidence`) and `new_state.<path>`. The batch is the first axis of all of 
 """
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,7 @@ from engine.errors import TokenizerError
 PRETRAINED = Path(__file__).parent / "pretrained"
 FILES = ("config.json", "encoder.onnx", "decoder.onnx", "model.safetensors")
 SUMS = "SHA256SUMS"
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 
 class TokenizerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -100,14 +102,13 @@ def load_tokenizer(name_or_dir: str | Path) -> Tokenizer:
     Raises TokenizerError where it is unknown, a file is missing or does not match its hash, or the configuration
     is not sound.
     """
-    folder = Path(name_or_dir)
+    # A shipped name goes before a folder that happens to be called so; ./NAME is the folder.
+    folder = PRETRAINED / str(name_or_dir) if str(name_or_dir) in shipped() else Path(name_or_dir)
     if not folder.is_dir():
-        folder = PRETRAINED / str(name_or_dir)
-        if Path(name_or_dir).name != str(name_or_dir) or not folder.is_dir():
-            raise TokenizerError(
-                f"no tokenizer {str(name_or_dir)!r}: give the name of a shipped one ({', '.join(shipped()) or 'none'}) "
-                "or a tokenizer directory"
-            )
+        raise TokenizerError(
+            f"no tokenizer {str(name_or_dir)!r}: give the name of a shipped one ({', '.join(shipped()) or 'none'}) "
+            "or a tokenizer directory"
+        )
     missing = [file for file in (*FILES, SUMS) if not (folder / file).is_file()]
     if missing:
         raise TokenizerError(f"{folder} is no whole tokenizer: {', '.join(missing)} missing; export or fetch it again")
@@ -149,6 +150,8 @@ def _check_spec(spec: TokenizerSpec, folder: Path) -> None:
             raise TokenizerError(f"{folder / 'config.json'}: {what}; export the tokenizer again")
 
     need(spec.weights_hash == sha256(folder / "model.safetensors"), "weights_hash is not that of model.safetensors")
+    need(re.fullmatch(NAME, spec.name) is not None, f"name {spec.name!r} must be letters, digits, '.', '_' or '-'")
+    need(spec.hop <= 64, f"hop {spec.hop} must be at most 64 frames")
     need(min(spec.grid, spec.hop, *spec.strides, *spec.token_grid) > 0, "sizes must be positive")
     need(spec.fps > 0 and spec.sigma > 0, "fps and sigma must be positive")
     need(spec.window % spec.hop == 0, f"window {spec.window} must be a multiple of hop {spec.hop}")

@@ -49,7 +49,8 @@ def run(
     try:
         with _stop_on_signal() as stop:
             main(settings, stop)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it is None where a shell has closed it
+            sys.stdout.flush()
     except KinetokenError as error:
         return _fail(str(error), error.exit_code)
     except BrokenPipeError:
@@ -133,6 +134,11 @@ def _stop_on_signal() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+def _without_passwords(message: str) -> str:
+    """Hide what stands before an @ in anything like an address, also in one that was mistyped or misplaced."""
+    return re.sub(r"(\w+:/+)[^\s@]*@", r"\1***@", message)
+
+
 def _fail(message: str, code: int) -> int:
-    print("error:", " ".join(message.splitlines()), file=sys.stderr)
+    print("error:", _without_passwords(" ".join(message.splitlines())), file=sys.stderr)
     return code

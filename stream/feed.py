@@ -9,6 +9,9 @@ from stream.sources.base import PoseFrame, PoseSource
 DEPTH = 2
 """Frames that may wait between the threads. When they do, the source waits, and a live one drops images meanwhile."""
 
+PATIENCE = 1.0
+"""Seconds that closing waits for a source that may hang."""
+
 
 class Feed:
     """Iterates over a source elsewhere; here, yields its frames, and None whenever there is none for a while.
@@ -39,6 +42,11 @@ class Feed:
                 yield frame
         finally:
             self._abandoned.set()
+
+    def close(self) -> None:
+        """Wait a moment for the thread, once the source is closed: it must not outlive the interpreter."""
+        self._abandoned.set()
+        self._thread.join(PATIENCE)
 
     def _read(self) -> None:
         end: Exception | None = None

@@ -45,11 +45,13 @@ class TokenLog:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._path = Path(path)
+        self._path = Path(path).absolute()  # a name such as :memory: is a file like any other
         self._waiting: list[tuple[int | str | bytes, ...]] = []
         self._commit_due = 0.0
         if not self._path.parent.is_dir():
             raise LogError(f"no folder {self._path.parent} to keep the log in: create it or choose another")
+        if self._path.is_dir():
+            raise LogError(f"{self._path} is a folder: name a file in it to keep the log in")
         try:
             self._database = sqlite3.connect(self._path)
         except sqlite3.Error as error:

@@ -66,7 +66,13 @@ class Pipeline:
         """Start with nobody."""
         self._clock = Clock(self.fps)
         self._people: dict[int, _Person] = {}
+        self._ends: dict[int, int] = {}  # tick after the last hop of those who left: their packets never overlap
         self._hop = self.encoder.spec.hop
+
+    @property
+    def surplus(self) -> int:
+        """Frames left out because the source is faster than the clock."""
+        return self._clock.surplus
 
     @property
     def people(self) -> int:
@@ -87,7 +93,7 @@ class Pipeline:
         hops = self._dismiss([track for track, p in self._people.items() if p.start + p.frames < tick.index])
         for track, pose in tick.people.items():
             if track not in self._people:
-                self._people[track] = self._arrive(pose, tick)
+                self._people[track] = self._arrive(track, pose, tick)
         due, gone = [], []
         for track, person in self._people.items():
             if person.start > tick.index:
@@ -98,8 +104,10 @@ class Pipeline:
                 gone.append(track)
                 continue
             self._take(person, now or person.last, tick.seen and now is not None, tick.captured_ns)
-            if person.frames == self._hop:
+            if person.frames == self._hop and person.observed:
                 due.append(track)
+            elif person.frames == self._hop:
+                gone.append(track)  # nothing of a whole hop was seen: they left with the one before
         return hops + self._dismiss(gone) + self._encode(due)
 
     def _dismiss(self, tracks: list[int]) -> list[Hop]:
@@ -111,10 +119,10 @@ class Pipeline:
                 self._take(person, person.last, False, person.captured_ns)
         hops = self._encode(unfinished)
         for track in tracks:
-            del self._people[track]
+            self._ends[track] = self._people.pop(track).start
         return hops
 
-    def _arrive(self, pose: Pose, tick: Tick) -> _Person:
+    def _arrive(self, track: int, pose: Pose, tick: Tick) -> _Person:
         """Make room for a newcomer, on a tick where few hops end, so that the load is even.
 
         The hop begins earlier than the person where that is needed, with the first pose held; at the very start of a
@@ -127,7 +135,7 @@ class Pipeline:
         start = tick.index
         if busy[start % self._hop] >= TOGETHER:
             start -= (start - int(busy.argmin())) % self._hop
-            start += self._hop if start < 0 else 0
+            start += self._hop if start < self._ends.get(track, 0) else 0
         ring = Ring(spec.window, (J, spec.dims + 1))
         person = _Person(ring, boxes.Box.fresh(1, spec.dims), self.encoder.init_state(1), start, pose)
         for _ in range(start, tick.index):

@@ -14,6 +14,7 @@ from stream.cli import run
 from stream.errors import TokenizerError
 from stream.feed import Feed
 from stream.motion.camera import Dims
+from stream.motion.clock import SLOWEST
 from stream.pipeline import Hop, Pipeline
 from stream.publisher import LINGER, Publisher
 from stream.report import Report
@@ -26,8 +27,9 @@ from stream.wire import check_stream_name
 FEW = 2
 """People followed, or shown by the demo, unless asked otherwise."""
 
-QUEUED = 60.0
-"""Seconds that a replay at full speed gives its readers at the end to take what they have not yet read."""
+QUEUED = 600.0
+"""Seconds that a replay at full speed gives its readers at the end to take what they have not yet read; Ctrl-C ends
+the wait."""
 
 
 @dataclass(frozen=True)
@@ -87,16 +89,26 @@ class Config:
             raise ValueError(f"--camera {self.camera}: cameras count from 0")
         if self.panoptic_camera and (self.panoptic is None or self.dims == "3d"):
             raise ValueError("--panoptic-camera goes with --panoptic in 2d")
-        if self.loop and self.panoptic is None and self.video is None:
-            raise ValueError("--loop goes with --video or --panoptic")
-        if self.rate == "max" and self.camera is not None:
-            raise ValueError("--rate max is for files and recordings; a camera sets its own pace")
-        if not 1 <= self.fps <= 240:
-            raise ValueError(f"--fps {self.fps:g}: from 1 to 240")
+        if self.loop and (self.live_images or self.demo):
+            raise ValueError("--loop goes with a --video file or --panoptic")
+        if self.rate == "max" and self.live_images:
+            raise ValueError("--rate max is for files and recordings; a camera or live address sets its own pace")
+        if not SLOWEST <= self.fps <= 240:
+            raise ValueError(f"--fps {self.fps:g}: from {SLOWEST:g} to 240")
         if self.max_persons is not None and self.max_persons < 1:
             raise ValueError(f"--max-persons {self.max_persons}: at least 1")
         if min(self.duration, self.wait, self.keyframe) < 0:
             raise ValueError("--duration, --wait and --keyframe are seconds, 0 or more")
+
+    @property
+    def live_images(self) -> bool:
+        """Whether images come at a pace of their own."""
+        return self.camera is not None or is_address(self.video or "")
+
+    @property
+    def bounded(self) -> bool:
+        """Whether all packets of the run may wait in memory for slow readers: a recording at full speed, once."""
+        return self.rate == "max" and not self.loop and (not self.demo or self.duration > 0)
 
     @property
     def kind(self) -> str:
@@ -119,11 +131,10 @@ def main(config: Config, stop: threading.Event) -> None:
     """Produce until the source ends, the duration is over or `stop` is set."""
     encoder = _open_encoder(config)
     source = open_source(config, encoder, stop)
-    live = config.rate == "realtime"
     with ExitStack() as resources:
         resources.callback(source.close)
-        publisher = Publisher(config.bind, config.stream or config.kind, live)
-        resources.callback(publisher.close, LINGER if live else QUEUED, stop)
+        publisher = Publisher(config.bind, config.stream or config.kind, live=not config.bounded)
+        resources.callback(publisher.close, QUEUED if config.bounded else LINGER, stop)
         report = Report()
         report.say(_start_line(config, encoder, source, publisher))
         if config.wait and not publisher.wait_for_subscriber(config.wait, stop) and not stop.is_set():
@@ -163,6 +174,7 @@ class _Run:
         self._config, self._source, self._publisher, self._report = config, source, publisher, report
         self._spec = encoder.spec
         hops_per_second = config.fps / encoder.spec.hop
+        self._feed = Feed(source)
         self._pipeline = Pipeline(encoder, config.fps, keyframe=math.ceil(config.keyframe * hops_per_second))
         self._frames = self._packets = 0
 
@@ -176,12 +188,14 @@ class _Run:
             self._publisher.goodbye(reason)
             self._report.frame(0, self._counters())
             self._report.end(reason)
+            self._source.close()
+            self._feed.close()
 
     def _consume(self, stop: threading.Event) -> str:
         begin = time.monotonic()
         first: float | None = None
         limit = self._config.duration or math.inf
-        for frame in Feed(self._source):
+        for frame in self._feed:
             if frame is not None:
                 first = frame.time if first is None else first
                 if frame.time - first >= limit:
@@ -220,7 +234,10 @@ class _Run:
         self._packets += len(hops)
 
     def _counters(self) -> dict[str, int]:
-        return {"frames": self._frames, "packets": self._packets, **self._source.counts}
+        counters = {"frames": self._frames, "packets": self._packets, **self._source.counts}
+        if self._pipeline.surplus:
+            counters["frames beyond the clock's rate"] = self._pipeline.surplus
+        return counters
 
 
 def _open_encoder(config: Config) -> Encoder:
@@ -234,10 +251,11 @@ def _open_encoder(config: Config) -> Encoder:
 
 
 def _start_line(config: Config, encoder: Encoder, source: PoseSource, publisher: Publisher) -> str:
-    drop = "newest frame wins" if config.kind == "camera" or is_address(config.video or "") else "no frame dropped"
+    drop = "newest frame wins" if config.live_images else "every frame is read"
+    bits = encoder.spec.bits_per_second * config.fps / encoder.spec.fps
     return (
         f"{source.label} ({drop}) -> stream {publisher.stream} at {publisher.address}, unit {source.unit}\n"
-        f"tokenizer {encoder.spec.label}, {encoder.spec.bits_per_second:.0f} bit/s a person; "
+        f"tokenizer {encoder.spec.label}, {bits:.0f} bit/s a person; "
         f"backend {encoder.backend} ({encoder.why})"
     )
 

@@ -15,7 +15,7 @@ from engine.session import Decoder, open_decoder
 from stream.cli import run
 from stream.client import STREAMS, Heard, TokenStream
 from stream.decode import Motion, StreamDecoder
-from stream.errors import SilenceError
+from stream.errors import SilenceError, TokenizerError
 from stream.log import TokenLog
 from stream.recent import recall
 from stream.wire import Goodbye, Message, Packet, PacketError, check_stream_name
@@ -112,6 +112,13 @@ def _read(
         try:
             motion = decoder.decode(heard.message) if decoder else None
         except PacketError:
+            stream.reject(heard.message)
+            continue
+        except TokenizerError as error:
+            if not printed:
+                raise
+            # Others are decoded well: one odd sender does not end that.
+            _say(f"{heard.message.stream}/{heard.message.track}: {error}")
             stream.reject(heard.message)
             continue
         if log:

@@ -8,15 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from image_samples import Image, number_in, numbered
+from image_samples import Image, MjpegServer, number_in, numbered
 
 from stream.errors import SourceError
 from stream.sources import live
@@ -214,43 +212,6 @@ class TestLive:
         with pytest.raises(SourceError, match=r"no camera 97.*(try|plug)"):
             next(iter(CameraSource(97, stop)))
         assert time.monotonic() - begin < 3.0
-
-
-class MjpegServer:
-    """Sends numbered images as Motion JPEG over HTTP until it is shut down, as an IP camera does."""
-
-    def __init__(self, port: int = 0, width: int = 256, first: int = 0) -> None:
-        self._over = threading.Event()
-        over = self._over
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(200)
-                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-                self.end_headers()
-                for number in itertools.count(first):
-                    jpeg = cv2.imencode(".jpg", numbered(number % 256, width))[1].tobytes()
-                    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
-                    try:
-                        self.wfile.write(head.encode() + jpeg + b"\r\n")
-                    except OSError:
-                        return
-                    if over.wait(1 / 60):
-                        return
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self.port: int = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-        self._thread.start()
-
-    def close(self) -> None:
-        self._over.set()
-        self._server.shutdown()
-        self._server.server_close()  # waits for the connections
-        self._thread.join()
 
 
 @contextmanager

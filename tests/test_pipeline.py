@@ -162,6 +162,23 @@ def test_a_newcomer_to_a_busy_tick_loses_nothing() -> None:
     assert seen == list(range(16, seen[-1] + 1))
 
 
+@pytest.mark.parametrize("last", [14, 15, 16, 17])
+def test_who_leaves_on_the_edge_of_a_hop_leaves_no_empty_hop(last: int) -> None:
+    hops = run(Pipeline(CountingEncoder()), frames({0: range(last), 1: range(60)}, 60))
+    mine = [hop for hop in hops if hop.track == 0]
+    assert all(hop.observed for hop in mine)
+    assert mine[-1].frame == (last - 1) // HOP * HOP
+
+
+def test_hops_of_those_who_return_to_a_crowd_never_overlap() -> None:
+    away = MAX_HOLD + 3
+    presence = {track: [*range(140), *range(140 + away, 220)] for track in range(8)}
+    hops = run(Pipeline(CountingEncoder()), frames(presence, 220))
+    for track in range(8):
+        starts = [hop.frame for hop in hops if hop.track == track]
+        assert min(np.diff(starts)) >= HOP
+
+
 def test_unseen_joints_and_the_box() -> None:
     encoder = CountingEncoder()
     shots = frames({0: range(8)}, 8)

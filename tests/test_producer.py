@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from image_samples import MjpegServer
 from panoptic_samples import panoptic19, scene, write
 
 from stream.child import ProducerProcess
@@ -170,6 +172,26 @@ def test_both_people_of_a_video_become_two_streams(shared: Path, dims: str) -> N
             assert feet > heads + 300  # upright, y down
 
 
+def test_a_live_address_ends_with_its_duration(tmp_path: Path, shared: Path) -> None:
+    model = str(shared / "models" / "pose_landmarker_full.task")
+    with closing(MjpegServer()) as server:
+        flags = [
+            "--video",
+            f"http://127.0.0.1:{server.port}/live",
+            "--pose-model",
+            model,
+            "--duration",
+            "1.5",
+            "--bind",
+            f"ipc://{tmp_path}/socket",
+        ]
+        done = subprocess.run(
+            [sys.executable, "-m", "stream.producer", *flags], cwd=ROOT, capture_output=True, text=True, timeout=60
+        )
+    assert done.returncode == 0, done.stderr
+    assert "duration over" in done.stderr
+
+
 def test_a_stopped_producer_finishes_its_hop_and_says_goodbye_within_two_seconds() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         with ProducerProcess(["--demo", "--stream", "stopped"]) as producer, TokenStream(producer.address) as stream:
@@ -201,6 +223,10 @@ def test_a_stopped_producer_finishes_its_hop_and_says_goodbye_within_two_seconds
         ([], 2, "give one source"),
         (["--demo", "--video", "x.mp4"], 2, "given: --video and --demo"),
         (["--demo", "--fps", "fast"], 2, "--fps"),
+        (["--demo", "--fps", "5"], 2, "--fps 5"),
+        (["--video", "rtsp://host/live", "--rate", "max"], 2, "sets its own pace"),
+        (["--video", "http://host/live", "--loop"], 2, "--loop goes with"),
+        (["--camera", "rtsp://bob:s3cret@host/live"], 2, "--camera"),
         (["--demo", "--colour", "red"], 2, "--colour"),
         (["--demo", "--stream", "a/b"], 2, "cannot name a stream"),
         (["--demo", "--config", "nothing.yaml"], 2, "nothing.yaml"),
@@ -235,6 +261,7 @@ def check_failure(flags: list[str], code: int, message: str) -> None:
     lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert len(lines) == 1
     assert message in lines[0]
+    assert "s3cret" not in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -180,11 +180,11 @@ def test_a_signal_ends_it_in_good_order(start: Start, number: signal.Signals, he
 
 
 def test_silence_ends_with_its_own_code(start: Start) -> None:
-    with publisher_heard_by(start, "--timeout", "0.3") as (_, subscriber):
+    with publisher_heard_by(start, "--timeout", "2") as (_, subscriber):
         _, err = subscriber.communicate(timeout=PATIENCE)
     assert subscriber.returncode == 8
     assert "start a producer there" in err.splitlines()[-1]
-    with publisher_heard_by(start, "--timeout", "0.3") as (publisher, subscriber):
+    with publisher_heard_by(start, "--timeout", "2") as (publisher, subscriber):
         publisher.publish(**hop_of())
         _, err = subscriber.communicate(timeout=PATIENCE)
     assert subscriber.returncode == 8
@@ -193,8 +193,8 @@ def test_silence_ends_with_its_own_code(start: Start) -> None:
 
 def test_a_status_is_no_silence(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stream.publisher.STATUS_INTERVAL", 0.05)
-    with publisher_heard_by(start, "--timeout", "0.8", "--count", "1") as (publisher, subscriber):
-        end = time.monotonic() + 1.6
+    with publisher_heard_by(start, "--timeout", "2", "--count", "1") as (publisher, subscriber):
+        end = time.monotonic() + 3.0
         while time.monotonic() < end:
             publisher.status(0, {})
             time.sleep(0.05)
@@ -204,7 +204,7 @@ def test_a_status_is_no_silence(start: Start, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_silence_after_a_goodbye_is_the_end(start: Start) -> None:
-    with publisher_heard_by(start, "--timeout", "0.3") as (publisher, subscriber):
+    with publisher_heard_by(start, "--timeout", "2") as (publisher, subscriber):
         publisher.publish(**hop_of())
         publisher.goodbye("end of recording")
         publisher.close()

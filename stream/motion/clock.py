@@ -13,6 +13,9 @@ from stream.motion.skeleton import Pose
 
 FPS = 30.0
 
+SLOWEST = 10.0
+"""Least frames per second: a pause of a second must count as a gap that is not filled."""
+
 LEAN = 0.01
 """Share of a frame's distance from its tick by which the clock moves: it holds on to rates within 0.5 % of its own."""
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stream.motion.skeleton import Pose
 
-LOOP_GAP = 0.5
+LOOP_GAP = 1.0
 """Seconds between the last frame of a round and the first of the next: the jump back is no motion, and what follows
 takes people who were away this long for a new beginning."""
 

@@ -14,6 +14,8 @@ from stream.sources.base import Frame
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
+FILE = "file://"
+
 OPEN_TIMEOUT = 10.0
 """Seconds that opening a camera or an address may take, first frame included."""
 
@@ -38,8 +40,8 @@ class ImageSource(Protocol):
 
 
 def is_address(ref: str) -> bool:
-    """Whether `ref` is an address such as rtsp://..., not the path of a file."""
-    return re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", ref) is not None
+    """Whether `ref` is an address such as rtsp://..., not a file's path or file:// address."""
+    return not ref.startswith(FILE) and re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", ref) is not None
 
 
 def redact(address: str) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from stream.errors import SourceError
 from stream.sources.base import LOOP_GAP, Frame, Pacer, Rate
-from stream.sources.capture import ImageSource, is_address, open_address, redact
+from stream.sources.capture import FILE, ImageSource, is_address, open_address, redact
 from stream.sources.live import LiveSource
 
 TOLERANCE = 2
@@ -32,7 +32,7 @@ def open_video(ref: str, rate: Rate, stop: threading.Event, loop: bool = False) 
 
     rate and loop are for files alone. Raises SourceError when there is no such file.
     """
-    return AddressSource(ref, stop) if is_address(ref) else VideoSource(ref, rate, stop, loop)
+    return AddressSource(ref, stop) if is_address(ref) else VideoSource(ref.removeprefix(FILE), rate, stop, loop)
 
 
 class AddressSource(LiveSource):
