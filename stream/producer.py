@@ -16,7 +16,7 @@ from stream.feed import Feed
 from stream.motion.camera import Dims
 from stream.motion.clock import SLOWEST
 from stream.pipeline import Hop, Pipeline
-from stream.publisher import LINGER, Publisher
+from stream.publisher import LINGER, STATUS_INTERVAL, Publisher
 from stream.report import Report
 from stream.sources.base import PoseFrame, PoseSource, Rate
 from stream.sources.capture import is_address
@@ -137,9 +137,19 @@ def main(config: Config, stop: threading.Event) -> None:
         resources.callback(publisher.close, QUEUED if config.bounded else LINGER, stop)
         report = Report()
         report.say(_start_line(config, encoder, source, publisher))
-        if config.wait and not publisher.wait_for_subscriber(config.wait, stop) and not stop.is_set():
+        if config.wait and not _wait(publisher, config.wait, stop) and not stop.is_set():
             report.say(f"no subscriber within {config.wait:g} s: starting without one")
         _Run(config, encoder, source, publisher, report).go(stop)
+
+
+def _wait(publisher: Publisher, seconds: float, stop: threading.Event) -> bool:
+    """Wait for a first subscriber, with signs of life for those who hear only them."""
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0 and not stop.is_set():
+        publisher.status(0, {})
+        if publisher.wait_for_subscriber(min(left, STATUS_INTERVAL), stop):
+            return True
+    return False
 
 
 def open_source(config: Config, encoder: Encoder, stop: threading.Event) -> PoseSource:

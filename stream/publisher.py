@@ -128,11 +128,10 @@ class Publisher:
         self._send(encode_control(Goodbye(stream=self.stream, epoch=self.epoch, reason=reason[:200], last=last)))
 
     def wait_for_subscriber(self, timeout: float, stop: threading.Event | None = None) -> bool:
-        """Wait until somebody hears this stream's packets, with signs of life; False after `timeout` s or `stop`."""
+        """Wait until somebody hears this stream's packets; False after `timeout` seconds or on `stop`."""
         deadline = time.monotonic() + timeout
         while not (stop and stop.is_set()):
             self._hear_subscriptions()
-            self.status(0, {})
             ours = f"tok/{self.stream}/".encode()
             if any(topic.startswith(ours) or ours.startswith(topic) for topic in self._topics):
                 return True

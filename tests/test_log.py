@@ -142,7 +142,7 @@ def test_files_that_are_no_log(tmp_path: Path) -> None:
 def test_places_that_cannot_hold_a_log(tmp_path: Path) -> None:
     with pytest.raises(LogError, match=r"no folder .*/missing to keep the log in: create it"):
         TokenLog(tmp_path / "missing" / "a.db")
-    with pytest.raises(LogError, match="cannot use"):
+    with pytest.raises(LogError, match="is a folder: name a file in it"):
         TokenLog(tmp_path)
     with pytest.raises(LogError, match="cannot use"):
         TokenLog("/proc/self/tokens.db")  # a folder in which nobody can create anything
