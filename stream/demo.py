@@ -138,7 +138,7 @@ def _draw(results: Results, file: Path) -> None:
     vocabulary = load_tokenizer(TOKENIZER).spec.vocabulary
     rows: list[Image] = []
     for track in sorted(results.kept):
-        kept = results.kept[track]
+        kept = [each for each in results.kept[track] if each[0].observed >> (each[0].hop - 1) & 1]
         moments = [kept[i] for i in np.linspace(1, len(kept) - 1, MOMENTS).astype(int)]
         for name, draw in (("what went in", _input), ("decoded from the tokens", _decoded)):
             rows.append(label(MOMENTS * TILE, f"person {track}: {name}"))
