@@ -6,6 +6,7 @@ import os
 import re
 import tarfile
 import zlib
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +33,7 @@ _CALIBRATION = re.compile(r"calibration_.*\.json")
 _BLOCK = 512  # of a tar
 
 
-class Recording:
+class Recording(ABC):
     """The files of one sequence. Holds no file open.
 
     name: of the sequence. numbers: of the frames that are there, rising. cut: where and why the files
@@ -46,9 +47,9 @@ class Recording:
         self.numbers = numbers
         self.calibration = calibration
 
+    @abstractmethod
     def read(self, number: int) -> bytes:
         """The content of a frame; OSError or ValueError, with the reason, when it cannot be read."""
-        raise NotImplementedError
 
 
 def frame_name(number: int) -> str:
