@@ -20,6 +20,7 @@ PRETRAINED = Path(__file__).parent / "pretrained"
 FILES = ("config.json", "encoder.onnx", "decoder.onnx", "model.safetensors")
 SUMS = "SHA256SUMS"
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+"""What may name a tokenizer, and on the wire a stream."""
 
 
 class TokenizerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -112,12 +113,12 @@ def load_tokenizer(name_or_dir: str | Path) -> Tokenizer:
     missing = [file for file in (*FILES, SUMS) if not (folder / file).is_file()]
     if missing:
         raise TokenizerError(f"{folder} is no whole tokenizer: {', '.join(missing)} missing; export or fetch it again")
-    _check_sums(folder)
+    sums = _check_sums(folder)
     try:
         spec = msgspec.json.decode((folder / "config.json").read_bytes(), type=TokenizerSpec)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise TokenizerError(f"{folder / 'config.json'}: {error}; export the tokenizer again") from None
-    _check_spec(spec, folder)
+    _check_spec(spec, folder, sums["model.safetensors"])
     return Tokenizer(spec, folder)
 
 
@@ -132,7 +133,8 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _check_sums(folder: Path) -> None:
+def _check_sums(folder: Path) -> dict[str, str]:
+    """Return the hash of every file by name, each checked."""
     lines = (
         line.split(maxsplit=1) for line in (folder / SUMS).read_text(errors="replace").splitlines() if line.strip()
     )
@@ -142,14 +144,15 @@ def _check_sums(folder: Path) -> None:
             raise TokenizerError(
                 f"{folder / file} is damaged: its sha256 is not the one in {SUMS}; export or fetch the tokenizer again"
             )
+    return sums
 
 
-def _check_spec(spec: TokenizerSpec, folder: Path) -> None:
+def _check_spec(spec: TokenizerSpec, folder: Path, weights_hash: str) -> None:
     def need(sound: bool, what: str) -> None:
         if not sound:
             raise TokenizerError(f"{folder / 'config.json'}: {what}; export the tokenizer again")
 
-    need(spec.weights_hash == sha256(folder / "model.safetensors"), "weights_hash is not that of model.safetensors")
+    need(spec.weights_hash == weights_hash, "weights_hash is not that of model.safetensors")
     need(re.fullmatch(NAME, spec.name) is not None, f"name {spec.name!r} must be letters, digits, '.', '_' or '-'")
     need(spec.hop <= 64, f"hop {spec.hop} must be at most 64 frames")
     need(min(spec.grid, spec.hop, *spec.strides, *spec.token_grid) > 0, "sizes must be positive")

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.session import open_decoder
-from engine.spec import load_tokenizer
+from engine.spec import TokenizerSpec
 from stream.child import ProducerProcess
 from stream.cli import run
 from stream.client import Heard, TokenStream
@@ -82,8 +82,8 @@ def main(config: Config, stop: threading.Event) -> None:
         if code or not results.latencies:
             raise KinetokenError(f"the producer ended with exit code {code} and {len(results.latencies)} packets")
         picture = Path(config.picture)
-        _draw(results, picture)
-        _summarise(results, stream, picture)
+        _draw(results, decoder.spec.vocabulary, picture)
+        _summarise(results, stream, decoder.spec, picture)
 
 
 def _listen(
@@ -134,8 +134,7 @@ def _truth(track: int, time: float) -> tuple[Array, Array]:
     return joints[0], (depth / CAMERA.K[0, 0]).astype(np.float32)
 
 
-def _draw(results: Results, file: Path) -> None:
-    vocabulary = load_tokenizer(TOKENIZER).spec.vocabulary
+def _draw(results: Results, vocabulary: int, file: Path) -> None:
     rows: list[Image] = []
     for track in sorted(results.kept):
         kept = [each for each in results.kept[track] if each[0].observed >> (each[0].hop - 1) & 1]
@@ -162,9 +161,8 @@ def _in_box(packet: Packet, joints: Array, confidence: Array) -> Image:
     return skeleton(joints, confidence, np.asarray(packet.box[:-1], np.float32), packet.box[-1], TILE)
 
 
-def _summarise(results: Results, stream: TokenStream, picture: Path) -> None:
+def _summarise(results: Results, stream: TokenStream, spec: TokenizerSpec, picture: Path) -> None:
     packet = results.kept[min(results.kept)][0][0]
-    spec = load_tokenizer(TOKENIZER).spec
     table = Table(title="kinetoken demo", show_header=False, title_justify="left")
     for name, value in (
         ("packets", str(stream.total)),

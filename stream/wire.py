@@ -14,17 +14,17 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from engine.spec import NAME
+
 VERSION = 1
 
 MAX_FRAME = 64 * 1024
 """Bytes of the largest frame: far above any packet, small enough that no frame can cost much memory."""
 
-STREAM_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-
 # Counters stay below 2^63, so that SQLite and languages without unsigned integers can hold them.
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Nanoseconds = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-Name = Annotated[str, Meta(pattern=rf"^{STREAM_NAME}\Z")]
+Name = Annotated[str, Meta(pattern=rf"^{NAME}\Z")]
 # No control characters: what a stranger says may end up on a terminal.
 Text = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
 Epoch = Annotated[bytes, Meta(min_length=16, max_length=16)]
@@ -53,7 +53,7 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
     """The same instant in ns since 1970."""
     fps: float
     hop: Annotated[int, Meta(ge=1, le=64)]
-    tokenizer: Annotated[str, Meta(pattern=rf"^{STREAM_NAME}@[0-9a-f]{{12}}\Z")]
+    tokenizer: Annotated[str, Meta(pattern=rf"^{NAME}@[0-9a-f]{{12}}\Z")]
     """name@first 12 hex digits of the weights hash."""
     shape: tuple[Size, Size, Size, Size]
     """Token grid [L, t, h, w]."""
@@ -115,7 +115,7 @@ _ENCODER = msgspec.msgpack.Encoder()
 
 def check_stream_name(name: str) -> str:
     """Return `name` if it can name a stream; raise ValueError with the rule if not."""
-    if not re.fullmatch(STREAM_NAME, name):
+    if not re.fullmatch(NAME, name):
         raise ValueError(
             f"{name!r} cannot name a stream: use 1 to 64 letters, digits, '.', '_' or '-', the first a letter or digit"
         )

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from engine.session import open_decoder, open_encoder
 from engine.spec import Tokenizer as TokenizerDirectory
 from engine.spec import TokenizerSpec, load_tokenizer, sha256, write_sums
+from stream.motion.clock import FPS
 from stream.motion.heatmap import draw
 from training.config import load_config
-from training.data.windows import FPS
 from training.model.tokenizer import Tokenizer
 from training.train import build
 

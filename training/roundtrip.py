@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.motion import box as boxes
+from stream.motion.clock import FPS
 from training.data.recordings import Clip
-from training.data.windows import FPS, Array, turn
+from training.data.windows import Array, turn
 
 Tokens = NDArray[np.integer]
 

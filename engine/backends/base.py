@@ -14,7 +14,6 @@ class Graph(Protocol):
 
     inputs: dict[str, tuple[int | None, ...]]
     outputs: tuple[str, ...]
-    device: str
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
         """Run once. The arrays returned are the caller's to keep."""

@@ -26,7 +26,6 @@ class OnnxRuntimeGraph:
             for node in self._session.get_inputs()
         }
         self.outputs = tuple(node.name for node in self._session.get_outputs())
-        self.device = "CPU"
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
         """See `engine.backends.base.Graph.run`."""

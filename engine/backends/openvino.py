@@ -25,7 +25,6 @@ class OpenVinoGraph:
             for port in self._model.inputs
         }
         self.outputs = tuple(port.any_name for port in self._model.outputs)
-        self.device = str(self._core.get_property("CPU", "FULL_DEVICE_NAME")).strip()
         self._compiled: dict[int, Any] = {}
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> Arrays:

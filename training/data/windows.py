@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.motion import box as boxes
+from stream.motion.clock import FPS
 from stream.motion.skeleton import MIRROR, J
 from training.data.recordings import Clip
 
 Array = NDArray[np.float32]
-FPS = 30.0
 
 LOWER_BODY = slice(11, 17)
 
