@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from stream.motion import box as boxes
 from stream.motion.clock import FPS
+from training.data.limbs import turn
 from training.data.recordings import Clip
-from training.data.windows import Array, turn
+from training.data.windows import Array
 
 Tokens = NDArray[np.integer]
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from stream.motion import box as boxes
 from stream.motion.clock import FPS
 from stream.motion.skeleton import MIRROR, J
+from training.data.limbs import bend, exchange, lean, turn
 from training.data.recordings import Clip
 
 Array = NDArray[np.float32]
@@ -22,6 +23,12 @@ class AugmentConfig:
 
     width: tuple[float, float] = (0.85, 1.35)  # of the body's horizontal extent: people are not all alike
     speed: tuple[float, float] = (0.8, 1.25)
+    backward: float = 0.3  # share of windows played from their end
+    exchanged: float = 0.5  # share of windows with limbs of others
+    exchanged_limbs: float = 0.5  # share of the limbs of those
+    bend: float = 15.0  # standard deviation of each limb's constant turn about its root
+    length: float = 0.15  # largest change of a limb's length, as a share of it
+    lean: float = 8.0  # standard deviation of the whole body's constant turn about any axis
     noise: float = 1.0  # largest standard deviation of a detector's jitter
     noisy: float = 0.5  # share of windows with jitter
     gappy: float = 0.3  # share of windows in which some joints are hidden for a while
@@ -38,13 +45,6 @@ class Window:
 
     keypoints: Array
     truth: Array
-
-
-def turn(joints: Array, heading: NDArray[np.float64]) -> Array:
-    """Turn bodies about the vertical. joints [B, T, J, 3]; heading [B], radians."""
-    cos, sin = (f(heading)[:, None, None].astype(np.float32) for f in (np.cos, np.sin))
-    x, y, z = np.moveaxis(joints, -1, 0)
-    return np.stack([cos * x + sin * z, y, cos * z - sin * x], axis=-1)
 
 
 def boxed(joints: Array, confidence: Array, truth: Array, hop: int) -> Window:
@@ -81,10 +81,16 @@ class WindowSampler:
 
     def draw(self, rng: np.random.Generator, batch: int) -> Window:
         """Draw one batch."""
-        clean = np.stack([self._stretch(rng) for _ in range(batch)])
+        clean = self._stretches(rng, batch)
         truth = self._view(rng, self._body(rng, clean))
         joints, confidence = self._detect(rng, truth)
         return boxed(joints, confidence, truth, self.hop)
+
+    def _stretches(self, rng: np.random.Generator, batch: int) -> Array:
+        clean = np.stack([self._stretch(rng) for _ in range(batch)])
+        backward = rng.random(batch) < self.augment.backward
+        clean[backward] = clean[backward, ::-1]
+        return clean
 
     def _stretch(self, rng: np.random.Generator) -> Array:
         shares = np.asarray(self.shares) / sum(self.shares)
@@ -98,9 +104,13 @@ class WindowSampler:
         return clip.joints[before] * (1 - share) + clip.joints[before + 1] * share
 
     def _body(self, rng: np.random.Generator, joints: Array) -> Array:
-        batch = len(joints)
+        a, batch = self.augment, len(joints)
+        mixed = rng.random(batch) < a.exchanged
+        if mixed.any():
+            joints[mixed] = exchange(joints[mixed], self._stretches(rng, int(mixed.sum())), rng, a.exchanged_limbs)
+        joints = lean(bend(joints, rng, a.bend, a.length), rng, a.lean)
         joints = joints - joints.mean(axis=(1, 2), keepdims=True)
-        wide = rng.uniform(*self.augment.width, size=(batch, 1, 1)).astype(np.float32)
+        wide = rng.uniform(*a.width, size=(batch, 1, 1)).astype(np.float32)
         joints = joints * np.stack([wide, np.ones_like(wide), wide], axis=-1)
         flip = rng.random(batch) < 0.5
         mirrored = joints[flip][:, :, MIRROR]
