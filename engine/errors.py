@@ -11,3 +11,9 @@ class TokenizerError(KinetokenError):
     """A tokenizer is unknown, damaged or does not fit the request."""
 
     exit_code = 5
+
+
+class EngineError(KinetokenError):
+    """A compiled engine is missing, does not fit this machine, or cannot be built, run or trusted."""
+
+    exit_code = 13

@@ -12,12 +12,27 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.base import Arrays, Graph, zeros
-from engine.errors import TokenizerError
-from engine.spec import Tokenizer, TokenizerSpec, load_tokenizer
+from engine import states as state_of
+from engine.backends.base import Arrays, DeviceGraph, Graph, Precision, zeros
+from engine.errors import EngineError, KinetokenError, TokenizerError
+from engine.spec import Part, Tokenizer, TokenizerSpec, load_tokenizer
+from engine.states import State
 
-Backend = Literal["auto", "openvino", "onnxruntime"]
-State = dict[str, NDArray[np.float32]]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "Decoded",
+    "Decoder",
+    "Encoded",
+    "Encoder",
+    "Precision",
+    "Session",
+    "State",
+    "open_decoder",
+    "open_encoder",
+]
+
+Backend = Literal["auto", "tensorrt", "openvino", "onnxruntime"]
 
 TRIALS = 7
 """Timed steps per backend when `auto` looks for the fastest."""
@@ -49,7 +64,9 @@ class Session:
 
     def init_state(self, batch: int) -> State:
         """Return the state of `batch` streams that have seen nothing."""
-        return {path: np.zeros((batch, *shape), np.float32) for path, shape in self._states.items()}
+        if isinstance(self._graph, DeviceGraph):
+            return self._graph.init_state(batch)
+        return state_of.zeros(self._states, batch)
 
     def warm(self, batches: tuple[int, ...]) -> None:
         """Compile and run once for these batch sizes, so that no live step pays for it."""
@@ -64,6 +81,8 @@ class Session:
                 f"got {list(value.shape)} and {list(reset.shape)}"
             )
         feeds = {name: np.ascontiguousarray(value), "reset": reset.astype(np.float32)}
+        if isinstance(self._graph, DeviceGraph):
+            return self._graph.step(feeds, state)
         feeds |= {f"state.{path}": past for path, past in state.items()}
         out = self._graph.run(feeds)
         return out, {path: out[f"new_state.{path}"] for path in self._states}
@@ -95,20 +114,24 @@ class Decoder(Session):
         return Decoded(out["joints"], out["confidence"]), new
 
 
-def open_encoder(tokenizer: Tokenizer | str | Path, backend: Backend = "auto") -> Encoder:
+def open_encoder(
+    tokenizer: Tokenizer | str | Path, backend: Backend = "auto", precision: Precision = "fp32"
+) -> Encoder:
     """Open a tokenizer's encoder. Raises TokenizerError where it cannot be run."""
     tokenizer = tokenizer if isinstance(tokenizer, Tokenizer) else load_tokenizer(tokenizer)
-    graph, name, why = _open(tokenizer.encoder, backend)
+    graph, name, why = _open(tokenizer, "encoder", backend, precision)
     states = tokenizer.spec.encoder_states
     _check_graph(tokenizer, tokenizer.encoder, graph, "x", tokenizer.spec.input_shape, states)
     _check_outputs(tokenizer, tokenizer.encoder, graph, {"tokens": tokenizer.spec.token_grid}, {"latent"}, states)
     return Encoder(tokenizer.spec, graph, name, why, states)
 
 
-def open_decoder(tokenizer: Tokenizer | str | Path, backend: Backend = "auto") -> Decoder:
+def open_decoder(
+    tokenizer: Tokenizer | str | Path, backend: Backend = "auto", precision: Precision = "fp32"
+) -> Decoder:
     """Open a tokenizer's decoder. Raises TokenizerError where it cannot be run."""
     tokenizer = tokenizer if isinstance(tokenizer, Tokenizer) else load_tokenizer(tokenizer)
-    graph, name, why = _open(tokenizer.decoder, backend)
+    graph, name, why = _open(tokenizer, "decoder", backend, precision)
     states = tokenizer.spec.decoder_states
     _check_graph(tokenizer, tokenizer.decoder, graph, "tokens", tokenizer.spec.token_grid, states)
     frames = (tokenizer.spec.hop, tokenizer.spec.joints)
@@ -117,35 +140,55 @@ def open_decoder(tokenizer: Tokenizer | str | Path, backend: Backend = "auto") -
     return Decoder(tokenizer.spec, graph, name, why, states)
 
 
-def _openvino(file: Path) -> Graph:
+def _tensorrt(tokenizer: Tokenizer, part: Part, precision: Precision) -> Graph:
+    from engine.backends.tensorrt import open_engine
+
+    return open_engine(tokenizer, part, precision)
+
+
+def _openvino(tokenizer: Tokenizer, part: Part, precision: Precision) -> Graph:
     from engine.backends.openvino import OpenVinoGraph
 
-    return OpenVinoGraph(file)
+    return OpenVinoGraph(tokenizer.graph(part), precision)
 
 
-def _onnxruntime(file: Path) -> Graph:
+def _onnxruntime(tokenizer: Tokenizer, part: Part, precision: Precision) -> Graph:
     from engine.backends.onnxruntime import OnnxRuntimeGraph
 
-    return OnnxRuntimeGraph(file)
+    return OnnxRuntimeGraph(tokenizer.graph(part), precision)
 
 
-BACKENDS: dict[str, Callable[[Path], Graph]] = {"openvino": _openvino, "onnxruntime": _onnxruntime}
+Load = Callable[[Tokenizer, Part, Precision], Graph]
+
+BACKENDS: dict[str, Load] = {"tensorrt": _tensorrt, "openvino": _openvino, "onnxruntime": _onnxruntime}
 
 
-def _open(file: Path, backend: Backend) -> tuple[Graph, str, str]:
+def _open(tokenizer: Tokenizer, part: Part, backend: Backend, precision: Precision) -> tuple[Graph, str, str]:
     """Return the graph, the backend's name and why it was taken."""
+    file = tokenizer.graph(part)
     if backend != "auto":
         try:
-            return BACKENDS[backend](file), backend, "as asked"
+            return BACKENDS[backend](tokenizer, part, precision), backend, "as asked"
         except ImportError as error:
-            raise TokenizerError(f"backend {backend} is not installed ({error}): pip install {backend}") from None
+            extra = "'kinetoken[tensorrt]' or 'kinetoken[tensorrt-rtx]'" if backend == "tensorrt" else backend
+            raise TokenizerError(f"backend {backend} is not installed ({error}): pip install {extra}") from None
+        except KinetokenError:
+            raise
         except Exception as error:
             raise TokenizerError(f"{backend} cannot read {file}: {_first_line(error)}") from None
     timed: list[tuple[float, str, Graph]] = []
     failures = []
+    try:
+        return _tensorrt(tokenizer, part, precision), "tensorrt", "an engine for this GPU is here"
+    except ModuleNotFoundError:
+        pass  # nobody who has not installed it waits for it
+    except EngineError as error:
+        failures.append(f"not tensorrt: {error}")
     for name, load in BACKENDS.items():
+        if name == "tensorrt":
+            continue
         try:
-            graph = load(file)
+            graph = load(tokenizer, part, precision)
             timed.append((_milliseconds(graph), name, graph))
         except Exception as error:  # a backend that is absent or broken must not keep the others from serving
             failures.append(f"{name}: {_first_line(error)}")

@@ -16,6 +16,9 @@ import msgspec
 
 from engine.errors import TokenizerError
 
+Part = Literal["encoder", "decoder"]
+"""The two graphs of a tokenizer."""
+
 PRETRAINED = Path(__file__).parent / "pretrained"
 FILES = ("config.json", "encoder.onnx", "decoder.onnx", "model.safetensors")
 SUMS = "SHA256SUMS"
@@ -90,6 +93,10 @@ class Tokenizer:
     def decoder(self) -> Path:
         """The decoder's graph."""
         return self.folder / "decoder.onnx"
+
+    def graph(self, part: Part) -> Path:
+        """Return one of the two graphs."""
+        return self.folder / f"{part}.onnx"
 
 
 def shipped() -> list[str]:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.session import Encoder, State
+from engine.states import join, split
 from stream.motion import box as boxes
 from stream.motion.clock import FPS, MAX_HOLD, Clock, Tick
 from stream.motion.heatmap import draw
@@ -162,13 +163,13 @@ class Pipeline:
         spec = self.encoder.spec
         if spec.input == "heatmaps":
             x = draw(x, spec.grid, spec.sigma)
-        state = {path: np.concatenate([p.state[path] for p in people]) for path in people[0].state}
-        encoded, state = self.encoder.step(x, reset, state)
+        encoded, state = self.encoder.step(x, reset, join([p.state for p in people]))
 
         hops = []
+        states = split(state, len(people))
         for row, (track, person) in enumerate(zip(due, people, strict=True)):
             person.box = boxes.Box(box.centre[row : row + 1], box.side[row : row + 1])
-            person.state = {path: new[row : row + 1] for path, new in state.items()}
+            person.state = states[row]
             where = (*map(float, box.centre[row]), float(box.side[row]))
             ids = encoded.tokens[row].astype(np.uint16)
             hops.append(Hop(track, person.start, person.captured_ns, ids, where, person.observed, bool(reset[row])))

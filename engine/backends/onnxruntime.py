@@ -8,13 +8,20 @@ from typing import Any
 import onnxruntime
 from numpy.typing import NDArray
 
-from engine.backends.base import Arrays
+from engine.backends.base import Arrays, Precision
+from engine.errors import EngineError
 
 
 class OnnxRuntimeGraph:
-    """See `engine.backends.base.Graph`."""
+    """See `engine.backends.base.Graph`. Only fp32. Raises EngineError for another precision.
 
-    def __init__(self, file: Path) -> None:
+    Inputs are read where they lie, and outputs are written once, into arrays of the caller's own: binding them by hand
+    was no faster.
+    """
+
+    def __init__(self, file: Path, precision: Precision = "fp32") -> None:
+        if precision != "fp32":
+            raise EngineError(f"onnxruntime runs in fp32, not in {precision}: choose another --precision")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = os.cpu_count() or 1
         # Threads that spin between calls would take the cores that pose estimation needs.

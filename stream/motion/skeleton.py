@@ -1,9 +1,14 @@
-"""The body of 17 joints and the maps of other skeletons onto it: the one place where joint orders live."""
+"""The body of 17 joints and the maps of other skeletons onto it: the one place where joint orders live.
+
+Panoptic's is held one floor below, where the engine's commands read recordings too.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from engine.joints import FROM_PANOPTIC19 as FROM_PANOPTIC19
 
 Array = NDArray[np.float32]
 
@@ -38,9 +43,6 @@ BONES = (
 
 MIRROR = np.array([0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15])
 """Joint order of a mirrored body: left and right swapped."""
-
-FROM_PANOPTIC19 = np.array([1, 15, 17, 16, 18, 3, 9, 4, 10, 5, 11, 6, 12, 7, 13, 8, 14])
-"""Index into CMU Panoptic's 19 joints (neck, nose, mid-hip, left arm, left leg, right arm, ...) per joint."""
 
 FROM_MEDIAPIPE33 = np.array([0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28])
 """Index into MediaPipe's 33 pose landmarks per joint."""

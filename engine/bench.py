@@ -1,0 +1,330 @@
+"""Time a tokenizer: python -m engine.bench --tokenizer NAME_OR_DIR [--backends all] [--batch 1 4 16 64].
+
+Every backend and precision takes turns in one process, so ratios between them hold on a busy machine too.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from engine.backends.base import Precision
+from engine.command import run
+from engine.errors import KinetokenError
+from engine.flops import count_flop
+from engine.session import BACKENDS, Backend, Decoder, Encoder, open_decoder, open_encoder
+from engine.spec import Tokenizer, load_tokenizer
+from engine.startup import Start, cold_and_warm
+from engine.timing import PRODUCT_GFLOP, Timing, products, ratio, summary, take_turns
+
+PRECISIONS: dict[str, tuple[Precision, ...]] = {
+    "openvino": ("fp32", "bf16"),
+    "onnxruntime": ("fp32",),
+    "tensorrt": ("fp32", "fp16", "int8"),
+}
+"""What each backend is timed in; the first that runs is what the others are compared to."""
+
+SECONDS = 8.0
+"""For each graph and batch, all backends together."""
+
+CROWD = 64
+"""People in one step for the peak of memory."""
+
+WIDTH = 120
+
+COUNTED = ("GFLOP", "GFLOP/s", "of peak")
+
+Part = Literal["encoder", "decoder"]
+PARTS: tuple[Part, Part] = ("encoder", "decoder")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One graph on one backend at one batch size. ms: of a whole step; frame_ms: of one new frame of one person;
+    gflop: of the step; gflops: per second; share: of what a large matrix product reaches in the same precision and
+    turns, None where there is none; ratio: of the step's time to that of the first backend."""
+
+    tokenizer: str
+    part: Part
+    backend: str
+    precision: str
+    batch: int
+    ms: Timing
+    frame_ms: float
+    gflop: float
+    gflops: float
+    share: float | None
+    ratio: float
+
+
+@dataclass(frozen=True)
+class StartRow:
+    """Start-up of an encoder in a fresh process, with no compiled graph kept and with one."""
+
+    tokenizer: str
+    backend: str
+    precision: str
+    cold: Start
+    warm: Start
+
+
+@dataclass
+class Figures:
+    """All that one run measures. peaks: highest GFLOP/s of a large matrix product by precision; absent: why something
+    was not measured, by backend and precision; input_bytes: of one person's hop of `x`, by tokenizer."""
+
+    machine: dict[str, Any]
+    peaks: dict[str, float] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+    starts: list[StartRow] = field(default_factory=list)
+    absent: dict[str, str] = field(default_factory=dict)
+    input_bytes: dict[str, int] = field(default_factory=dict)
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures depend on: processor, cores, versions."""
+    versions = {}
+    for package in ("numpy", "openvino", "onnxruntime", "tensorrt", "tensorrt-rtx"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {"processor": _processor(), "cores": os.cpu_count(), "python": platform.python_version(), **versions}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    said = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
+    fields = {key.strip(): value.strip() for key, value in said.items()}
+    name = fields.get("model name", platform.machine())
+    return f"{name} (family {fields['cpu family']}, model {fields['model']})" if "cpu family" in fields else name
+
+
+def contestants(
+    tokenizer: Tokenizer, backends: Sequence[str], precisions: Sequence[str] | None, absent: dict[str, str]
+) -> dict[tuple[str, Precision], tuple[Encoder, Decoder]]:
+    """Open the tokenizer in every backend and precision; note in `absent` what cannot be had, and why."""
+    opened: dict[tuple[str, Precision], tuple[Encoder, Decoder]] = {}
+    for backend in backends:
+        for precision in PRECISIONS[backend]:
+            if precisions is not None and precision not in precisions:
+                continue
+            name: Backend = backend  # type: ignore[assignment]  # a key of BACKENDS
+            try:
+                pair = open_encoder(tokenizer, name, precision), open_decoder(tokenizer, name, precision)
+            except KinetokenError as error:
+                absent[f"{backend} {precision}"] = str(error)
+                continue
+            opened[backend, precision] = pair
+    return opened
+
+
+def bench(
+    tokenizer: Tokenizer,
+    part: Part,
+    batch: int,
+    sessions: dict[tuple[str, Precision], Encoder | Decoder],
+    seconds: float,
+) -> tuple[list[Row], dict[str, float]]:
+    """Time one graph at one batch size on every backend; return the rows and the peak by precision, GFLOP/s."""
+    gflop = count_flop(tokenizer.encoder if part == "encoder" else tokenizer.decoder, batch) / 1e9
+    calls = {f"{backend} {precision}": _stepping(each, batch) for (backend, precision), each in sessions.items()}
+    large = products()
+    times = take_turns({**large, **calls}, seconds)
+    first = times[next(iter(calls))]
+    rows = []
+    for backend, precision in sessions:
+        mine = times[f"{backend} {precision}"]
+        timing = summary(mine)
+        beside = times[precision] if precision in large and backend != "tensorrt" else None
+        rows.append(
+            Row(
+                tokenizer=tokenizer.spec.name,
+                part=part,
+                backend=backend,
+                precision=precision,
+                batch=batch,
+                ms=timing,
+                frame_ms=timing.median / batch / tokenizer.spec.hop,
+                gflop=gflop,
+                gflops=gflop / timing.median * 1000,
+                share=gflop / PRODUCT_GFLOP / ratio(mine, beside) if beside else None,
+                ratio=ratio(mine, first),
+            )
+        )
+    return rows, {precision: PRODUCT_GFLOP / min(times[precision]) * 1000 for precision in large}
+
+
+def _stepping(session: Encoder | Decoder, batch: int) -> Callable[[], None]:
+    """Return a call that takes one step of a stream that has no end, its state handed on."""
+    rng = np.random.default_rng(0)
+    go_on, spec = np.zeros(batch, bool), session.spec
+    state = session.init_state(batch)
+    if isinstance(session, Encoder):
+        x = rng.uniform(0.2, 0.8, (batch, *spec.input_shape)).astype(np.float32)
+        if spec.input == "keypoints":
+            x[..., -1] = 1  # every joint is there
+
+        def encode() -> None:
+            nonlocal state
+            _, state = session.step(x, go_on, state)
+
+        return encode
+    tokens = rng.integers(0, spec.vocabulary, (batch, *spec.token_grid)).astype(np.int32)
+
+    def decode() -> None:
+        nonlocal state
+        _, state = session.step(tokens, go_on, state)
+
+    return decode
+
+
+def tables(figures: Figures) -> dict[str, Table]:
+    """Return the figures as tables in Markdown, by heading."""
+    found: dict[str, Table] = {}
+    for row in figures.rows:
+        name = f"{row.tokenizer} {row.part}"
+        if name not in found:
+            found[name] = _table(("backend", "people", "ms", "80 % within", "ms a frame", *COUNTED, "ratio"))
+        found[name].add_row(
+            f"{row.backend} {row.precision}",
+            str(row.batch),
+            f"{row.ms.median:.2f}",
+            f"{row.ms.low:.2f} to {row.ms.high:.2f}",
+            f"{row.frame_ms:.3f}",
+            f"{row.gflop:.2f}",
+            f"{row.gflops:.0f}",
+            "-" if row.share is None else f"{row.share:.0%}",
+            f"{row.ratio:.2f}",
+        )
+    for each in figures.starts:
+        name = f"{each.tokenizer}: start-up and memory"
+        if name not in found:
+            found[name] = _table(("backend", "cold s", "warm s", "MiB, 1 person", f"MiB, {CROWD} people"))
+        found[name].add_row(
+            f"{each.backend} {each.precision}",
+            f"{each.cold.first:.2f}",
+            f"{each.warm.first:.2f}",
+            f"{each.warm.memory:.0f}",
+            f"{each.warm.memory_people:.0f}",
+        )
+    return found
+
+
+def _table(columns: Sequence[str]) -> Table:
+    table = Table(box=box.MARKDOWN)
+    for n, heading in enumerate(columns):
+        table.add_column(heading, justify="right" if n else "left", no_wrap=True)
+    return table
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(prog="python -m engine.bench", description="Time a tokenizer on this machine.")
+    parser.add_argument(
+        "--tokenizer",
+        nargs="+",
+        default=["heatmap2d-f8"],
+        metavar="NAME_OR_DIR",
+        help="shipped tokenizers or directories (default: heatmap2d-f8)",
+    )
+    parser.add_argument(
+        "--backends", nargs="+", default=["all"], choices=["all", *BACKENDS], help="engines (default: all)"
+    )
+    parser.add_argument(
+        "--precision", nargs="+", choices=("fp32", "fp16", "bf16", "int8"), help="only these (default: all there are)"
+    )
+    parser.add_argument(
+        "--batch", nargs="+", type=int, default=[1, 4, 16, 64], help="people in one step (default: 1 4 16 64)"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=SECONDS,
+        help="for each graph and batch size, all backends together (default: %(default)g)",
+    )
+    parser.add_argument("--no-start", action="store_true", help="leave out start-up and memory")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw cost against people (needs matplotlib)")
+    return parser
+
+
+def measure(args: argparse.Namespace) -> Figures:
+    """Measure what the command line asks for."""
+    backends = list(BACKENDS) if "all" in args.backends else list(dict.fromkeys(args.backends))
+    tokenizers = [load_tokenizer(name) for name in args.tokenizer]
+    figures = Figures(machine())
+    for tokenizer in tokenizers:
+        name = tokenizer.spec.name
+        figures.input_bytes[name] = 4 * int(np.prod(tokenizer.spec.input_shape))
+        opened = contestants(tokenizer, backends, args.precision, figures.absent)
+        if not opened:
+            raise KinetokenError(f"nothing to time: {'; '.join(figures.absent.values())}")
+        for n, part in enumerate(PARTS):
+            # OpenVINO's decoder stays in float32 whatever the precision: no need to time it twice.
+            alike = {("openvino", "bf16")} if part == "decoder" and len(opened) > 1 else set()
+            sessions = {key: pair[n] for key, pair in opened.items() if key not in alike}
+            for batch in args.batch:
+                print(f"{name} {part}, {batch} people", file=sys.stderr)
+                rows, peaks = bench(tokenizer, part, batch, sessions, args.seconds)
+                figures.rows += rows
+                figures.peaks = {key: max(peak, figures.peaks.get(key, 0.0)) for key, peak in peaks.items()}
+        # What a user gets who names no backend is started too: it opens all of them to take the fastest.
+        for backend, precision in [] if args.no_start else [("auto", "fp32"), *opened]:
+            print(f"{name}: start of {backend} {precision}", file=sys.stderr)
+            cold, warm = cold_and_warm(str(tokenizer.folder), backend, precision, CROWD)
+            figures.starts.append(StartRow(name, backend, precision, cold, warm))
+    return figures
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read the command line, measure, print, write. Return the exit code."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if min(args.batch) < 1:
+        parser.error(f"--batch {min(args.batch)}: at least 1")
+    if args.plot:
+        try:
+            import matplotlib  # noqa: F401  # before minutes of measuring
+        except ImportError:
+            parser.error("--plot needs matplotlib: pip install 'kinetoken[plot]'")
+    return run(lambda: _show(measure(args), args.json, args.plot), parser.prog)
+
+
+def _show(figures: Figures, file: Path | None, picture: Path | None) -> int:
+    for key, value in figures.machine.items():
+        print(f"{key}: {value}")
+    for precision, gflops in figures.peaks.items():
+        print(f"large matrix product, {precision}: up to {gflops:.0f} GFLOP/s")
+    for name, size in figures.input_bytes.items():
+        print(f"{name}: a hop of one person brings {size / 1000:.1f} kB to the encoder")
+    for heading, table in tables(figures).items():
+        print(f"\n{heading}\n")
+        Console(width=WIDTH).print(table)
+    for what, why in figures.absent.items():
+        print(f"not measured: {what}: {why}")
+    if file is not None:
+        file.write_text(json.dumps(asdict(figures), indent=2) + "\n")
+    if picture is not None:
+        from engine.plot import plot_cost
+
+        plot_cost(figures.rows, picture)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""Say what an engine or a tokenizer is, and whether it runs here: python -m engine.info ENGINE_OR_DIR."""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from engine import manifest as manifests
+from engine.command import run
+from engine.errors import EngineError
+from engine.flavour import installed
+from engine.manifest import PARTS, Here, Manifest, Tensor
+from engine.spec import Tokenizer, load_tokenizer
+
+
+def describe_engine(folder: Path) -> list[str]:
+    """Return what an engine is, a fact a line. Raises EngineError where it is none or its manifest is damaged."""
+    found = manifests.read_manifest(folder)
+    size = sum(part.size for part in found.parts.values()) / 2**20
+    profile = found.profile
+    lines = [
+        f"engine     {folder}",
+        f"tokenizer  {found.tokenizer}@{found.weights_hash[:12]}",
+        f"made with  {found.flavour} {found.version}",
+        f"made for   {found.target}",
+        f"precision  {found.precision}",
+        f"people     {profile.least} to {profile.most} in one step, tuned for {profile.tuned}",
+        f"size       {size:.1f} MiB",
+    ]
+    for part in PARTS:
+        about = found.parts[part]
+        lines += [f"{part}", f"  size     {about.size / 2**20:.1f} MiB, sha256 {about.engine}"]
+        lines += _tensors("in", about.inputs) + _tensors("out", about.outputs)
+    return [*lines, f"here       {verdict(folder, found)}"]
+
+
+def verdict(folder: Path, manifest: Manifest) -> str:
+    """Say whether an engine runs on this machine."""
+    from engine.backends.cuda import gpu
+
+    try:
+        for part in PARTS:
+            manifests.load_part(folder, manifest, part)
+        device = gpu()
+    except EngineError as error:
+        return f"does not run: {error}"
+    versions = {str(flavour.name): flavour.version for flavour in installed()}
+    reason = manifests.misfit(manifest, Here(versions, device.capability, device.name))
+    return "runs" if reason is None else f"does not run: {reason}"
+
+
+def describe_tokenizer(tokenizer: Tokenizer) -> list[str]:
+    """Return what a tokenizer is, and which engines of it are in this user's cache, a fact a line."""
+    spec = tokenizer.spec
+    levels = " x ".join(map(str, spec.token_grid))
+    lines = [
+        f"tokenizer  {spec.label}",
+        f"folder     {tokenizer.folder}",
+        f"motion     {spec.dims}D at {spec.fps:g} fps, {spec.hop} frames a hop, {spec.window} a window",
+        f"input      {spec.input}, {list(spec.input_shape)} a person",
+        f"tokens     {levels} of {spec.vocabulary}, {spec.bits_per_second:.0f} bit/s a person",
+    ]
+    engines = []
+    for file in sorted(manifests.engines_folder().glob(f"*/{manifests.FILE}")):
+        try:
+            found = manifests.read_manifest(file.parent)
+        except EngineError:
+            continue
+        if manifests.stale(found, tokenizer, found.precision) is None:
+            engines += [f"engine     {file.parent}", f"           {found.precision}, {verdict(file.parent, found)}"]
+    return lines + (engines or [f"engine     none yet: {manifests.rebuild(spec.name, 'fp32')}"])
+
+
+def _tensors(way: str, tensors: Mapping[str, Tensor]) -> list[str]:
+    return [f"  {way:3}      {name} {tensor.dtype} {list(tensor.shape)}" for name, tensor in tensors.items()]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m engine.info", description="Say what an engine or a tokenizer is, and whether it runs here."
+    )
+    parser.add_argument(
+        "what", metavar="ENGINE_OR_DIR", help="an engine's folder or file, a tokenizer directory, or a shipped name"
+    )
+    return parser
+
+
+def _main(what: str) -> int:
+    place = Path(what)
+    folder = place.parent if place.suffix == ".engine" and place.is_file() else place
+    engine = (folder / manifests.FILE).is_file() or folder != place
+    print("\n".join(describe_engine(folder) if engine else describe_tokenizer(load_tokenizer(what))))
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read the command line and say it. Returns the exit code."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    return run(lambda: _main(args.what), parser.prog)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

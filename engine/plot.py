@@ -1,0 +1,51 @@
+"""Pictures of measured figures. Needs matplotlib, the extra `plot`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from engine.bench import Row
+
+
+def plot_cost(rows: "Sequence[Row]", file: Path) -> None:
+    """Draw milliseconds a frame of one person against people in a step: a panel per graph, a line per backend."""
+    graphs = list(dict.fromkeys((row.tokenizer, row.part) for row in rows))
+    series = [
+        (
+            f"{tokenizer} {part}",
+            {
+                name: [
+                    (r.batch, r.frame_ms) for r in rows if (r.tokenizer, r.part) == (tokenizer, part) and _of(r) == name
+                ]
+                for name in dict.fromkeys(_of(r) for r in rows if (r.tokenizer, r.part) == (tokenizer, part))
+            },
+        )
+        for tokenizer, part in graphs
+    ]
+    draw_lines(series, "people in one step", "ms a frame of one person", file)
+
+
+def _of(row: "Row") -> str:
+    return f"{row.backend} {row.precision}"
+
+
+def draw_lines(
+    panels: Sequence[tuple[str, Mapping[str, Sequence[tuple[float, float]]]]], x: str, y: str, file: Path
+) -> None:
+    """Draw panels side by side, each a title and lines of points by name, on logarithmic axes."""
+    figure = Figure(figsize=(5 * len(panels), 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for name, points in lines.items():
+            axes.plot(*zip(*sorted(points), strict=True), marker="o", label=name)
+        axes.set(title=title, xlabel=x, ylabel=y, xscale="log", yscale="log")
+        ticks = sorted({point[0] for points in lines.values() for point in points})
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks], minor=False)
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(file, dpi=120)

@@ -1,0 +1,205 @@
+"""Check an engine against ONNX Runtime in float32: python -m engine.verify --tokenizer NAME_OR_DIR --backend NAME.
+
+Both run the same windows hop by hop, in several batch sizes, states carried, people reset and exchanged between batches
+on the way.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.backends.base import Precision
+from engine.command import add_tokenizer, run
+from engine.errors import EngineError
+from engine.session import Backend, Decoder, Encoder, State, open_decoder, open_encoder
+from engine.spec import Tokenizer, load_tokenizer
+from engine.states import join, split
+from engine.windows import Windows, read_windows
+
+BATCHES = (1, 3, 16)
+LEAST_EQUAL = {"fp32": 0.999, "fp16": 0.97, "bf16": 0.97, "int8": 0.97}
+"""Share of tokens that must be equal, by precision."""
+
+MOST_MM = 2.0
+"""Largest distance, in mm, between a decoded joint and float32's."""
+
+RESET_EVERY = 13
+"""Hops between a person's resets, each at a time of their own."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """equal: share of equal tokens; latent: largest difference of a latent's number; tokens: how many were compared."""
+
+    equal: float
+    latent: float
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """box, mm: largest distance between joints, in box units and mm; confidence: largest difference; joints: count."""
+
+    box: float
+    mm: float
+    confidence: float
+    joints: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found, and the bounds."""
+
+    encoding: Encoding
+    decoding: Decoding
+    least_equal: float
+    most_mm: float = MOST_MM
+
+    @property
+    def passed(self) -> bool:
+        """Whether all bounds are kept."""
+        return self.encoding.equal >= self.least_equal and self.decoding.mm <= self.most_mm
+
+
+def verify(
+    tokenizer: Tokenizer, backend: Backend, precision: Precision, windows: Windows, batches: Sequence[int] = BATCHES
+) -> Verdict:
+    """Compare a backend with ONNX Runtime in float32. Raises KinetokenError where it cannot be run."""
+    exact = open_encoder(tokenizer, "onnxruntime"), open_decoder(tokenizer, "onnxruntime")
+    other = open_encoder(tokenizer, backend, precision), open_decoder(tokenizer, backend, precision)
+    encodings = [compare_encoders(exact[0], other[0], windows.people(batch)) for batch in batches]
+    decodings = [compare_decoders(exact, other[1], windows.people(batch)) for batch in batches]
+    count = sum(each.tokens for each in encodings)
+    return Verdict(
+        Encoding(
+            sum(each.equal * each.tokens for each in encodings) / count,
+            max(each.latent for each in encodings),
+            count,
+        ),
+        Decoding(
+            max(each.box for each in decodings),
+            max(each.mm for each in decodings),
+            max(each.confidence for each in decodings),
+            sum(each.joints for each in decodings),
+        ),
+        LEAST_EQUAL[precision],
+    )
+
+
+def compare_encoders(exact: Encoder, other: Encoder, windows: Windows) -> Encoding:
+    """Encode the same windows with both."""
+    people, hops = windows.side.shape
+    states: list[State] = [exact.init_state(people), other.init_state(people)]
+    equal, count, latent = 0, 0, 0.0
+    for hop in range(hops):
+        order = _order(hop, people)
+        states = [_reordered(state, hop, people) for state in states]
+        x, reset = np.ascontiguousarray(windows.keypoints[order, hop]), _reset(hop, order)
+        one, states[0] = exact.step(x, reset, states[0])
+        two, states[1] = other.step(x, reset, states[1])
+        equal += int((one.tokens == two.tokens).sum())
+        count += one.tokens.size
+        latent = max(latent, _apart(one.latent, two.latent))
+    return Encoding(equal / count, latent, count)
+
+
+def compare_decoders(exact: tuple[Encoder, Decoder], other: Decoder, windows: Windows) -> Decoding:
+    """Decode the same tokens, those of the exact encoder, with both."""
+    encoder, decoder = exact
+    people, hops = windows.side.shape
+    states: list[State] = [encoder.init_state(people), decoder.init_state(people), other.init_state(people)]
+    box = mm = confidence = 0.0
+    count = 0
+    for hop in range(hops):
+        order = _order(hop, people)
+        states = [_reordered(state, hop, people) for state in states]
+        x, reset = np.ascontiguousarray(windows.keypoints[order, hop]), _reset(hop, order)
+        encoded, states[0] = encoder.step(x, reset, states[0])
+        one, states[1] = decoder.step(encoded.tokens, reset, states[1])
+        two, states[2] = other.step(encoded.tokens, reset, states[2])
+        apart = np.linalg.norm(np.nan_to_num(one.joints - two.joints, nan=np.inf), axis=-1)
+        box = max(box, float(apart.max()))
+        mm = max(mm, float((apart * windows.side[order, hop, None, None] * 10).max()))
+        confidence = max(confidence, _apart(one.confidence, two.confidence))
+        count += apart.size
+    return Decoding(box, mm, confidence, count)
+
+
+def _apart(one: NDArray[np.float32], two: NDArray[np.float32]) -> float:
+    return float(np.nan_to_num(np.abs(one - two), nan=np.inf).max())
+
+
+def _order(hop: int, people: int) -> NDArray[np.int_]:
+    """Who is in which row: from every eighth hop on, everybody moves by one."""
+    return np.roll(np.arange(people), hop // 8)
+
+
+def _reordered(state: State, hop: int, people: int) -> State:
+    """Let the rows of a state follow `_order`, as where people come and go."""
+    if hop == 0 or hop % 8 or people == 1:
+        return state
+    each = split(state, people)
+    return join([each[-1], *each[:-1]])
+
+
+def _reset(hop: int, order: NDArray[np.int_]) -> NDArray[np.bool_]:
+    resets: NDArray[np.bool_] = (hop + 5 * order) % RESET_EVERY == 0
+    return resets if hop else np.ones(len(order), bool)
+
+
+def report(verdict: Verdict) -> list[str]:
+    """Return the findings as lines."""
+    e, d = verdict.encoding, verdict.decoding
+    return [
+        f"tokens equal        {100 * e.equal:.3f} %  of {e.tokens} (at least {100 * verdict.least_equal:g} %)",
+        f"latent, largest     {e.latent:.2e}",
+        f"joints, largest     {d.mm:.3f} mm, {d.box:.2e} of the box, of {d.joints} (at most {verdict.most_mm:g} mm)",
+        f"confidence, largest {d.confidence:.2e}",
+        "passed" if verdict.passed else "FAILED",
+    ]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m engine.verify", description="Check a tokenizer's engine against ONNX Runtime in float32."
+    )
+    add_tokenizer(parser)
+    parser.add_argument("--backend", choices=("tensorrt", "openvino", "onnxruntime"), required=True)
+    parser.add_argument("--precision", choices=tuple(LEAST_EQUAL), default="fp32", help="default: %(default)s")
+    parser.add_argument(
+        "--data", nargs="+", type=Path, default=[], metavar="NPZ", help="recordings: joints [N, 17 or 19, 3] in cm"
+        " and fps (default: the built-in motion)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--batch", nargs="+", type=int, default=BATCHES, metavar="N", help="people in one step (default:"
+        f" {' '.join(map(str, BATCHES))})",
+    )  # fmt: skip
+    return parser
+
+
+def _main(args: argparse.Namespace) -> int:
+    tokenizer = load_tokenizer(args.tokenizer)
+    windows = read_windows(tokenizer.spec, args.data)
+    print(f"{tokenizer.spec.label}, {args.backend} in {args.precision}, batches of {', '.join(map(str, args.batch))}")
+    verdict = verify(tokenizer, args.backend, args.precision, windows, args.batch)
+    print("\n".join(report(verdict)))
+    return 0 if verdict.passed else EngineError.exit_code
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read the command line and verify. Returns the exit code."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if min(args.batch) < 1:
+        parser.error("--batch must be at least 1")
+    return run(lambda: _main(args), parser.prog)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
