@@ -1,0 +1,120 @@
+"""Tokenizers and runs side by side: python -m training.compare A B ... --data PATH [PATH ...] [--figures DIR].
+
+All see the same frames of the same recordings, turned the same way. Ratios are to the first.
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+
+from engine.errors import KinetokenError
+from engine.session import Backend
+from training.codecs import Sizes, open_codec
+from training.evaluate import Evaluation, figures, run_sets, together
+from training.roundtrip import Codec, DrawingCodec, redrawn
+
+Compared = tuple[Codec | DrawingCodec, Sizes, dict[str, Evaluation]]
+
+LOWER_IS_BETTER = ("_error", "l1", "t_std", "bits_per_second", "tokens_per_second")
+HIGHER_IS_BETTER = ("ssim", "psnr", "pck")
+
+
+def compare(names: Sequence[str], data: Sequence[Path], every: int = 1, backend: Backend = "auto") -> list[Compared]:
+    """Send the same recordings through several tokenizers or runs; return each with its sizes and its sets.
+
+    Of several sets the last, `total`, is all of them. Raises ValueError where they are not all 2D or all 3D.
+    """
+    opened = [open_codec(name, backend) for name in names]
+    if len({(sizes.dims, sizes.views) for _, sizes in opened}) > 1:
+        raise ValueError("2D and 3D tokenizers, or different numbers of cameras, cannot be compared on the same input")
+    whole = math.lcm(*(sizes.hop for _, sizes in opened))
+    found = []
+    for codec, sizes in opened:
+        sets = run_sets(codec, sizes, data, every, whole=whole)
+        found.append((codec, sizes, sets | {"total": together(sets)} if len(sets) > 1 else sets))
+    return found
+
+
+def rows(found: Sequence[Compared]) -> dict[str, dict[str, list[float | None]]]:
+    """Return each set's figures by name, one value for each tokenizer, None where it has none."""
+    table: dict[str, dict[str, list[float | None]]] = {}
+    for name in found[0][2]:
+        columns = [figures(sets[name], sizes) for _, sizes, sets in found]
+        keys = [key for column in columns for key in column]
+        table[name] = {key: [column.get(key) for column in columns] for key in dict.fromkeys(keys)}
+    return table
+
+
+def text(names: Sequence[str], table: dict[str, dict[str, list[float | None]]]) -> str:
+    """Return the table in Markdown; after each value but the first its ratio to the first, the better one marked."""
+    lines = []
+    for title, figures_of in table.items():
+        lines += [f"{title}", "", f"| | {' | '.join(names)} |", "| --- " * (len(names) + 1) + "|"]
+        for key, values in figures_of.items():
+            lines.append(f"| {key} | {' | '.join(_cell(key, value, values[0]) for value in values)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(key: str, value: float | None, first: float | None) -> str:
+    if value is None:
+        return "-"
+    shown = f"{value:.4g}"
+    if not first or value is first:
+        return shown
+    better = (value < first and any(part in key for part in LOWER_IS_BETTER)) or (
+        value > first and any(part in key for part in HIGHER_IS_BETTER)
+    )
+    return f"{shown} (x {value / first:.3f}{', better' if better else ''})"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.compare", description="Tokenizers and runs side by side.", allow_abbrev=False
+    )
+    parser.add_argument("tokenizers", nargs="+", help="names of tokenizers, tokenizer directories, or runs' folders")
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="recordings, as in training.evaluate")
+    parser.add_argument("--backend", choices=("auto", "openvino", "onnxruntime"), default="auto")
+    parser.add_argument("--every", type=int, default=1, help="take only each so manieth recording, for a quick look")
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--figures", type=Path, metavar="DIR", help="draw a strip of each set into this folder")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the command line, compare and print."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if len(args.tokenizers) < 2 or args.every < 1:
+        parser.error("name two tokenizers or more" if args.every >= 1 else "--every must be 1 or more")
+    try:
+        found = compare(args.tokenizers, args.data, args.every, args.backend)
+        table = rows(found)
+        names = [sizes.name for _, sizes, _ in found]
+        names = names if len(set(names)) == len(names) else args.tokenizers
+        print(text(names, table))
+        if args.json:
+            args.json.write_text(json.dumps({"tokenizers": names, "sets": table}, indent=2) + "\n")
+        if args.figures:
+            from training.figures import comparison, middling
+
+            args.figures.mkdir(parents=True, exist_ok=True)
+            for name, part in found[0][2].items():
+                if name == "total":
+                    continue
+                chosen = middling(part.result.tracks)
+                tracks = [(redrawn(codec, sets[name].result.tracks[chosen]), sizes) for codec, sizes, sets in found]
+                file = args.figures / f"{name.replace('/', '-')}-comparison.png"
+                cv2.imwrite(str(file), comparison(tracks, name))
+                print(file)
+    except (OSError, ValueError, KinetokenError) as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()

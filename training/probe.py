@@ -1,0 +1,120 @@
+"""What tokens say of the motion: python -m training.probe TOKENIZER_OR_RUN --data PATH [PATH ...] [--json FILE].
+
+A linear probe: can a logistic regression tell what a person does from how often each id occurs in a recording? Beside
+it the same probe on the joints themselves.
+"""
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from engine.errors import KinetokenError
+from engine.session import Backend
+from training.codecs import open_codec
+from training.evaluate import run_sets
+from training.metrics import Floats
+from training.roundtrip import Track
+
+FOLDS = 5
+
+
+def histogram(track: Track, vocabulary: int) -> Floats:
+    """Return the share of every id in a recording: float64 [vocabulary], wherever in the grid and whenever."""
+    counts = np.bincount(track.tokens.ravel().astype(np.int64), minlength=vocabulary)
+    return np.asarray(counts / counts.sum())
+
+
+def joint_features(track: Track) -> Floats:
+    """Return what the same joints say without tokens: float64 [17 * D * 3].
+
+    Of every coordinate, as it went in (in the box), its mean, its standard deviation and its mean speed.
+    """
+    places = track.keypoints[..., :-1].astype(np.float64)
+    speed = np.abs(np.diff(places, axis=0)).mean(axis=0)
+    return np.concatenate([places.mean(axis=0).ravel(), places.std(axis=0).ravel(), speed.ravel()])
+
+
+def accuracy(features: Floats, labels: NDArray[np.str_], folds: int = FOLDS) -> tuple[float, float]:
+    """Return the mean accuracy of a logistic regression on recordings it was not fitted to, and its spread over folds.
+
+    features: [N, F], brought to mean 0 and deviation 1 on the fitted recordings; labels: [N]. Every recording is in
+    one of `folds` parts of equal mixture (stratified), drawn with seed 0, and judged by a probe fitted to the others.
+    """
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    parts = StratifiedKFold(folds, shuffle=True, random_state=0)
+    scores = cross_val_score(probe, features, labels, cv=parts)
+    return float(scores.mean()), float(scores.std())
+
+
+def probe(
+    tokenizer: str | Path, data: Sequence[Path], every: int = 1, backend: Backend = "auto"
+) -> dict[str, dict[str, float]]:
+    """Return the accuracies on each set, by path.
+
+    Contents of fewer recordings than there are folds are left out. Raises ValueError where a set does not say what
+    its recordings show, or fewer than two contents are left.
+    """
+    codec, sizes = open_codec(tokenizer, backend)
+    found = {}
+    for name, part in run_sets(codec, sizes, data, every, pictures=False).items():
+        shown = Counter(track.content for track in part.result.tracks if track.content)
+        kept = [track for track in part.result.tracks if shown[track.content] >= FOLDS]
+        labels = np.array([track.content for track in kept])
+        if len(set(labels)) < 2:
+            raise ValueError(f"{name} names no two contents of {FOLDS} recordings or more: nothing to tell apart")
+        tokens, spread = accuracy(np.stack([histogram(track, sizes.vocabulary) for track in kept]), labels)
+        joints, joint_spread = accuracy(np.stack([joint_features(track) for track in kept]), labels)
+        found[name] = {
+            "recordings": len(kept),
+            "contents": len(set(labels)),
+            "largest_share": max(Counter(labels.tolist()).values()) / len(kept),
+            "accuracy_tokens": tokens,
+            "accuracy_tokens_spread": spread,
+            "accuracy_joints": joints,
+            "accuracy_joints_spread": joint_spread,
+        }
+    return found
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.probe", description="What tokens say of the motion.", allow_abbrev=False
+    )
+    parser.add_argument("tokenizer", help="name of a shipped tokenizer, a tokenizer directory, or a run's folder")
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="recordings that say what they show")
+    parser.add_argument("--backend", choices=("auto", "openvino", "onnxruntime"), default="auto")
+    parser.add_argument("--every", type=int, default=1, help="take only each so manieth recording, for a quick look")
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the command line, probe and print."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.every < 1:
+        parser.error("--every must be 1 or more")
+    try:
+        found = probe(args.tokenizer, args.data, args.every, args.backend)
+    except (OSError, ValueError, KinetokenError) as error:
+        parser.error(str(error))
+    for name, row in found.items():
+        print(name)
+        for key, value in row.items():
+            print(f"  {key:24} {value:10.3f}")
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
