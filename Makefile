@@ -2,13 +2,14 @@
 # make test      lint, types and the whole suite
 # make install   everything for tests and training
 # make bench     latency and load of the live system on this machine
+# make drills    what the stream promises, put to the test: kills, cuts, floods; an hour and more, some of it needs root
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test install bench clean
+.PHONY: demo test install bench drills clean
 
 demo: $(VENV)/runtime
 	$(BIN)/python -m stream.demo
@@ -23,6 +24,9 @@ install: $(VENV)/everything
 
 bench: $(VENV)/runtime
 	$(BIN)/python -m stream.bench
+
+drills: $(VENV)/everything
+	$(BIN)/python -m tests.drills
 
 $(VENV)/runtime: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kinetoken needs Python 3.11 or later: make PYTHON=python3.11 ...")'

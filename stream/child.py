@@ -6,6 +6,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Self
 
+PATIENCE = 10.0
+"""Seconds that a producer has to end in good order."""
+
 
 class ProducerProcess:
     """Runs `python -m stream.producer` with these flags and `--bind address`; ended, at the latest, on leaving.
@@ -19,9 +22,13 @@ class ProducerProcess:
         self.process = subprocess.Popen(command, stderr=stderr, text=True)
 
     def end(self) -> int:
-        """Ask it to stop, wait, return its exit code."""
+        """Ask it to stop, wait, return its exit code. One that does not stop in `PATIENCE` seconds is killed."""
         self.process.terminate()
-        return self.process.wait()
+        try:
+            return self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
 
     def finish(self, timeout: float) -> int:
         """Give it `timeout` seconds to end by itself, then ask it to; return its exit code."""

@@ -1,28 +1,31 @@
 """What every command shares: flags from a dataclass, one line an error, exit codes and an orderly stop."""
 
-import _thread
 import argparse
+import errno
 import io
+import logging
 import os
 import re
-import signal
 import sys
 import threading
 import traceback
 import types
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, fields
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import docstring_parser
 from jsonargparse import ActionYesNo, ArgumentError, ArgumentParser, DefaultHelpFormatter
 
-from stream.errors import EXIT_CODES, KinetokenError
+from stream.errors import EXIT_CODES, KinetokenError, OutputError
+from stream.logs import say, set_up
+from stream.stopping import Abandoned, stop_on_signal
 
 C = TypeVar("C")
 
 USAGE_ERROR = 2
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def run(
@@ -35,28 +38,36 @@ def run(
 ) -> int:
     """Parse the command line into a `config`, call `main` with it and a stop event, return the exit code.
 
-    config: a dataclass whose fields all have defaults. Its docstring is the description; the string under a
-    field is the help of its flag, `max_persons` becoming `--max-persons` and a bool also `--no-...`.
+    config: a dataclass. Its docstring is the description; the string under a field is the help of its flag,
+    `max_persons` becoming `--max-persons`, `from_` `--from` and a bool also `--no-...`. Fields without a default
+    are arguments without a flag, in their order. What it says goes as its `log_format` wants it, if it has one.
     ValueError from its `__post_init__` is a usage error. `main` should return soon after the event is set, by
     Ctrl-C or SIGTERM. examples: command lines for --help. argv: by default the arguments of the process.
     """
+    set_up("text")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
     try:
         settings = parse(config, argv, prog=prog, examples=examples)
     except (ArgumentError, ValueError) as error:
         return _fail(f"{_plain(str(error))} (see {prog} --help)", USAGE_ERROR)
+    set_up(getattr(settings, "log_format", "text"))
     try:
-        with _stop_on_signal() as stop:
+        with stop_on_signal() as stop:
             main(settings, stop)
         if sys.stdout is not None:  # it is None where a shell has closed it
             sys.stdout.flush()
+    except Abandoned:
+        return 0
     except KinetokenError as error:
         return _fail(str(error), error.exit_code)
     except BrokenPipeError:
-        # Whoever read our output, such as `head`, has enough. The exit must not try to flush to them again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_output()  # whoever read it, such as `head`, has enough
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+            _silence_output()
+            full = f"standard output takes no more ({error.strerror}): make space or send it elsewhere"
+            return _fail(full, OutputError.exit_code)
         traceback.print_exc()
         return _fail(f"unexpected failure, please report it: {error!r}", 1)
     return 0
@@ -69,8 +80,10 @@ def parse(config: type[C], argv: Sequence[str] | None, *, prog: str, examples: s
     files.add_argument("--config", action="append", default=[])
     given, rest = files.parse_known_args(argv)
     values = _parser(config, prog, examples).parse_args([f"--config={file}" for file in given.config] + rest)
+    settings: type[Any] = config
+    given_values = {setting.name: values[setting.name.rstrip("_")] for setting in fields(settings)}
     # In a file, null means a flag that is not given.
-    return config(**{name: value for name, value in vars(values).items() if name != "config" and value is not None})
+    return config(**{name: value for name, value in given_values.items() if value is not None})
 
 
 class _Help(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
@@ -95,7 +108,11 @@ def _parser(config: type[Any], prog: str, examples: str) -> ArgumentParser:
     )
     types_ = get_type_hints(config)
     for setting in fields(config):
-        flag, kind = "--" + setting.name.replace("_", "-"), _without_none(types_[setting.name])
+        name, kind = setting.name.rstrip("_"), _without_none(types_[setting.name])
+        if setting.default is MISSING:
+            parser.add_argument(name, metavar=name.upper(), type=kind, help=helps.get(setting.name))
+            continue
+        flag = "--" + name.replace("_", "-")
         how = {"action": ActionYesNo(yes_prefix="", no_prefix="no-")} if kind is bool else {"type": kind}
         parser.add_argument(flag, default=setting.default, help=helps.get(setting.name), **how)
     parser.add_argument("--config", action="config", help="YAML file of flags; those given here go before it.")
@@ -117,21 +134,9 @@ def _plain(message: str) -> str:
     return " ".join(message.split())
 
 
-@contextmanager
-def _stop_on_signal() -> Iterator[threading.Event]:
-    """Give an event that Ctrl-C and SIGTERM set, instead of what they did before."""
-    stop = threading.Event()
-
-    def on_signal(signum: int, frame: types.FrameType | None) -> None:
-        # From a thread of its own: the interrupted code may hold the event's lock.
-        _thread.start_new_thread(stop.set, ())
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _silence_output() -> None:
+    """Write standard output nowhere: the exit must not try again to flush what is left of it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _without_passwords(message: str) -> str:
@@ -140,5 +145,6 @@ def _without_passwords(message: str) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    print("error:", _without_passwords(" ".join(message.splitlines())), file=sys.stderr)
+    line = _without_passwords(" ".join(message.splitlines()))
+    say(f"error: {line}", "error", logging.ERROR, exit_code=code)
     return code

@@ -1,28 +1,36 @@
-"""The reader's end of the wire: connects, checks what comes and counts what did not."""
+"""The reader's end of the wire: connects, checks what comes, puts it in order and asks again for what did not."""
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import NamedTuple, Self
+from collections.abc import Iterator, Mapping
+from typing import Self
 
 import zmq
 
-from stream.link import LinkKeeper
-from stream.recent import recall
-from stream.sequence import Sequence
+from engine.session import Decoder, open_decoder
+from stream.account import Account, Counters, Key, Lost, StreamState
+from stream.decode import Motion, StreamDecoder
+from stream.errors import TokenizerError
+from stream.fetch import find_tokenizer
+from stream.heard import Clock, Heard
+from stream.link import EVENTS, LINK, LinkKeeper
+from stream.order import Order
+from stream.repair import Repairer
+from stream.security import OPEN, Security
 from stream.sockets import close_socket, open_socket
 from stream.wire import (
-    Control,
     Goodbye,
     Message,
     Packet,
     PacketError,
+    Status,
     check_stream_name,
     control_topic,
     decode_message,
     packet_topic,
 )
+
+__all__ = ["Clock", "Counters", "Heard", "Lost", "StreamState", "TokenStream"]
 
 RECEIVE_QUEUE = 10_000
 """Packets that wait in memory for a busy reader, some 6 MB; beyond them those of a live stream are lost."""
@@ -30,92 +38,74 @@ RECEIVE_QUEUE = 10_000
 MAX_MESSAGE = 1024 * 1024
 """Bytes from which on libzmq drops the link to the sender instead of taking a message in."""
 
-STREAMS, TRACKS = 256, 4096
-"""How many streams and tracks are remembered, the most recent ones."""
+BEAT = 0.1
+"""Seconds between two looks at what is missing and at the link."""
 
-
-@dataclass(slots=True)
-class Counters:
-    """What became of the packets.
-
-    received: valid and in order, handed to the reader. gaps: lost, that is skipped and not come since.
-    duplicates: heard before. late: came after a later one of their track. invalid: not of the wire format;
-    frames of unknown origin count in the total only. The middle three are exact within the last 1024 packets
-    of a track (see `stream.sequence`). Duplicate, late and invalid packets are not handed on.
-    """
-
-    received: int = 0
-    gaps: int = 0
-    duplicates: int = 0
-    late: int = 0
-    invalid: int = 0
-
-    def __str__(self) -> str:
-        return (
-            f"received {self.received}, gaps {self.gaps}, duplicates {self.duplicates}, "
-            f"late {self.late}, invalid {self.invalid}"
-        )
-
-
-@dataclass(slots=True)
-class StreamState:
-    """What is known of one stream: its producer's epoch, restarts (changes of epoch), goodbye heard."""
-
-    epoch: bytes = b""
-    restarts: int = 0
-    ended: bool = False
-    counters: Counters = field(default_factory=Counters)
-
-
-class Heard(NamedTuple):
-    """One message, the exact frame it came in, and when: ns since 1970 and ns of the monotonic clock."""
-
-    message: Message
-    frame: bytes
-    wall: int
-    monotonic: int
-
-    @property
-    def latency_ms(self) -> float | None:
-        """Time from a packet's capture to its receipt; None unless both were on one machine's clock."""
-        if not isinstance(self.message, Packet):
-            return None
-        # Wall minus monotonic time is when the machine booted: equal only on the same one.
-        booted_apart = (self.wall - self.monotonic) - (self.message.wall - self.message.t)
-        return (self.monotonic - self.message.t) / 1e6 if abs(booted_apart) < 1e9 else None
+FAILURES = 64
+"""Tokenizers that could not be had and are not asked for again."""
 
 
 class TokenStream:
     """Reads packets of tokens; iterate over it, or `poll` for control messages and time-outs too.
 
-    connect: the producer's address. stream, track: hear only these. Reconnects by itself for as long as it is
-    open. For use from one thread. Raises WireError for a malformed address, ValueError for a bad stream name.
+    connect: the producer's address. stream, track: hear only these. Reconnects by itself for as long as it is open.
+
+    repair: ask the producer again for what is missing, so that every packet of a track comes once and in order, or
+    stands in `lost`. Packets wait only behind a gap, and only for seconds. What went before joining is nobody's loss,
+    unless `since` tells which packet of each track was the last that the reader has: then all after them come first,
+    also those of other tracks, and of later epochs if the producer keeps a log. max_lag: seconds after which a packet
+    is stale and left out, for readers that want to be fresh. decode: find the joints of every packet, with the
+    tokenizer that made it (shipped, or fetched from the producer) or `tokenizer`, a name or directory.
+
+    security: the keys to present. For use from one thread. Raises WireError for a malformed address, SecurityError,
+    ValueError for other bad arguments; decoding, `poll` raises TokenizerError, after which reading may go on.
 
         with TokenStream("tcp://127.0.0.1:5555") as stream:
             for packet in stream:
                 print(packet.stream, packet.track, packet.ids())
     """
 
-    def __init__(self, connect: str, stream: str | None = None, track: int | None = None) -> None:
-        self.total = Counters()
-        self.streams: OrderedDict[str, StreamState] = OrderedDict()
-        self._tracks: OrderedDict[tuple[str, int, bytes], Sequence] = OrderedDict()
-        self._track = track
-        options = {
+    def __init__(
+        self,
+        connect: str,
+        stream: str | None = None,
+        track: int | None = None,
+        repair: bool = True,
+        max_lag: float | None = None,
+        decode: bool = False,
+        since: Mapping[Key, int] | None = None,
+        tokenizer: str | None = None,
+        security: Security = OPEN,
+    ) -> None:
+        if stream is not None:
+            check_stream_name(stream)
+        if max_lag is not None and not max_lag > 0:
+            raise ValueError(f"max_lag {max_lag}: seconds above 0")
+        self._track, self._max_lag = track, max_lag
+        self.heard_at: float | None = None
+        """When the last valid message came, on the monotonic clock; None before the first."""
+        self._account = Account()
+        self._order = Order(self._account)
+        for key, seq in (since or {}).items():
+            self._order.join(key, seq + 1)
+        self._farewells: dict[str, Heard] = {}
+        self._quickest: dict[bytes, int] = {}
+        self._failures: dict[str, TokenizerError] = {}
+        self._decoding = ""
+        self._decoder = StreamDecoder(open_decoder, tokenizer, self._find) if decode else None
+        options = LINK | {
             zmq.RCVHWM: RECEIVE_QUEUE,
             zmq.LINGER: 0,
             zmq.MAXMSGSIZE: MAX_MESSAGE,
-            zmq.CONNECT_TIMEOUT: 1000,
-            zmq.RECONNECT_IVL: 100,
-            zmq.RECONNECT_IVL_MAX: 1000,
             # Heartbeats are the producer's. libzmq 4.3 aborts the process when a reader's own heartbeat times out
-            # while its queue is full (zeromq/libzmq#3937); TCP keepalive finds a cut link here.
+            # while its queue is full (zeromq/libzmq#3937); the `LinkKeeper` finds a cut link here.
             zmq.HEARTBEAT_IVL: 0,
         }
-        if stream is not None:
-            check_stream_name(stream)
-        self._socket = open_socket(zmq.SUB, connect, options)
+        self._socket = open_socket(zmq.SUB, connect, options, security, EVENTS)
         self._link = LinkKeeper(self._socket, connect)
+        self._repairer = (
+            Repairer(self._order, connect, since or {}, track, decode, max_lag, security) if repair else None
+        )
         # Packets last: a producer that waits for their subscription then knows that it has all of them.
         self._socket.subscribe(b"ctl/" if stream is None else control_topic(stream))
         if stream is None:
@@ -124,32 +114,79 @@ class TokenStream:
             self._socket.subscribe(f"tok/{stream}/" if track is None else packet_topic(stream, track))
 
     @property
+    def total(self) -> Counters:
+        """What became of the packets of all streams."""
+        return self._account.total
+
+    @property
+    def streams(self) -> OrderedDict[str, StreamState]:
+        """What is known of each stream, by name."""
+        return self._account.streams
+
+    @property
+    def lost(self) -> list[Lost]:
+        """Exactly which packets were lost, by track."""
+        return self._account.lost
+
+    @property
+    def reconnects(self) -> int:
+        """How often a dead link was taken up anew."""
+        return self._link.reconnects
+
+    @property
+    def waiting(self) -> int:
+        """How many packets have come and wait for earlier ones, or to be handed on."""
+        return self._order.held + len(self._order.ready)
+
+    @property
     def ended(self) -> bool:
         """True when something was heard and the producer of every stream heard has said goodbye."""
-        return bool(self.streams) and all(state.ended for state in self.streams.values())
+        states = self.streams.values()
+        return bool(states) and all(state.ended for state in states) and not self._order.ready
+
+    @property
+    def decoders(self) -> Mapping[str, Decoder]:
+        """What decodes the packets of each tokenizer met so far, by its label."""
+        return self._decoder.decoders if self._decoder else {}
+
+    def clock(self, stream: str) -> Clock | None:
+        """Return how the clock of a stream's producer goes, if it has a control socket to ask."""
+        return self._repairer.clock(stream) if self._repairer else None
 
     def poll(self, timeout: float) -> Heard | None:
         """Return the next message that is valid and in order, None if none comes within `timeout` seconds."""
         deadline = time.monotonic() + timeout
-        while self._socket.poll(max(0, int((deadline - time.monotonic()) * 1000))):
-            frame = self._receive()
-            wall, monotonic = time.time_ns(), time.monotonic_ns()
-            if frame is not None and (message := self._accept(frame)) is not None:
-                return Heard(message, frame, wall, monotonic)
-            if time.monotonic() > deadline:
-                break
-        self._link.mend()
-        return None
+        while True:
+            if (heard := self._next()) is not None:
+                return heard
+            parts = self._receive()
+            if parts:
+                self._accept(parts)
+            self._tend(drained=not parts)
+            left = deadline - time.monotonic()
+            if left <= 0 and not self._order.ready:
+                return None
+            if not parts and not self._order.ready:
+                self._wait(min(left, BEAT))
+
+    def motions(self) -> Iterator[tuple[Packet, Motion]]:
+        """Yield packets and their joints, for as long as the caller wants them. For a stream that decodes."""
+        if self._decoder is None:
+            raise ValueError("open the stream with decode=True to get joints")
+        while True:
+            heard = self.poll(1.0)
+            if heard and heard.motion:
+                yield heard.packet, heard.motion
 
     def reject(self, packet: Packet) -> None:
         """Count a packet as invalid after all, such as one with ids outside its tokenizer's vocabulary."""
-        for counters in (self.total, self._state(packet.stream).counters):
-            counters.received -= 1
-            counters.invalid += 1
+        self._account.count(packet.stream, "received", -1)
+        self._account.count(packet.stream, "invalid")
 
     def close(self) -> None:
-        """Close the socket. Safe to call twice."""
-        self._link.close()
+        """Close the sockets. Safe to call twice."""
+        if self._repairer:
+            self._repairer.close()
         close_socket(self._socket, linger_ms=0)
 
     def __iter__(self) -> Iterator[Packet]:
@@ -165,58 +202,118 @@ class TokenStream:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _receive(self) -> bytes | None:
-        """Return the frame of one message; None for a message of several, which no producer of ours sends."""
-        frame = self._socket.recv()
-        parts = 1
-        while self._socket.get(zmq.RCVMORE):
-            self._socket.recv()
-            parts += 1
-        if parts > 1:
-            self._count_invalid(frame)
-            return None
-        return frame
-
-    def _accept(self, frame: bytes) -> Message | None:
+    def _receive(self) -> list[bytes]:
+        """Return the frames of the next message that has come, none if there is none."""
         try:
+            return self._socket.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return []
+
+    def _accept(self, parts: list[bytes]) -> None:
+        wall, monotonic = time.time_ns(), time.monotonic_ns()
+        frame = parts[0]
+        try:
+            if len(parts) > 1:  # no producer of ours sends such messages
+                raise PacketError(f"{len(parts)} frames in one message")
             message = decode_message(frame)
         except PacketError:
             self._count_invalid(frame)
-            return None
-        if not isinstance(message, Packet):
-            return self._note(message)
-        if self._track is not None and message.track != self._track:
-            return None
-        state = self._enter_epoch(message)
-        key = (message.stream, message.track, message.epoch)
-        arrival, lost = recall(self._tracks, key, Sequence, TRACKS).take(message.seq)
-        for counters in (self.total, state.counters):
-            counters.gaps += lost
-            counters.received += arrival == "new"
-            counters.duplicates += arrival == "duplicate"
-            counters.late += arrival == "late"
-        return message if arrival == "new" else None
+            return
+        self.heard_at = monotonic / 1e9
+        if self._link.heard() and self._repairer:
+            self._repairer.hope()
+        if isinstance(message, Packet) and self._track not in (None, message.track):
+            return
+        self._enter_epoch(message)
+        if isinstance(message, Status):
+            self._link.beat(message.interval)
+        if self._repairer:
+            self._repairer.hear(message)
+        heard = Heard(message, frame, wall, monotonic, clock=self.clock(message.stream))
+        if isinstance(message, Packet):
+            self._order.arrive(heard, hold=self._repairer is not None and self._repairer.holds(message.stream))
+        elif isinstance(message, Goodbye):
+            self._farewells[message.stream] = heard
+            if not self._repairer:
+                for track, last in message.last:
+                    self._order.end((message.stream, track, message.epoch), last)
+        else:
+            self._order.ready.append(heard)
 
-    def _note(self, message: Control) -> Control:
-        state = self._enter_epoch(message)
-        if isinstance(message, Goodbye):
-            state.ended = True
-            for track, seq in message.last:
-                if sequence := self._tracks.get((message.stream, track, message.epoch)):
-                    lost = sequence.close(seq)
-                    self.total.gaps += lost
-                    state.counters.gaps += lost
-        return message
+    def _tend(self, drained: bool) -> None:
+        if drained:
+            self._link.mend()
+        if self._repairer:
+            self._repairer.tend(drained, self._link.silent)
+        for stream in [name for name in self._farewells if not self._order.lacks(name)]:
+            self._order.ready.append(self._farewells.pop(stream))
 
-    def _state(self, stream: str) -> StreamState:
-        return recall(self.streams, stream, StreamState, STREAMS)
+    def _wait(self, seconds: float) -> None:
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        if self._repairer:
+            for asker in self._repairer.askers.values():
+                poller.register(asker.socket, zmq.POLLIN)
+        poller.poll(max(0, int(seconds * 1000)) + 1)
 
-    def _enter_epoch(self, message: Message) -> StreamState:
-        state = self._state(message.stream)
+    def _next(self) -> Heard | None:
+        """Return the next message that is to be handed to the reader, None if there is none now."""
+        while self._order.ready:
+            heard = self._order.ready.popleft()
+            message = heard.message
+            if isinstance(message, Goodbye):
+                state = self._account.stream(message.stream)
+                state.ended = state.epoch == message.epoch
+            if not isinstance(message, Packet):
+                return heard
+            if not heard.warm and self._is_stale(heard):
+                self._account.count(message.stream, "stale")
+                continue
+            self._decoding = message.stream
+            try:
+                motion = self._decoder.decode(message) if self._decoder else None
+            except (PacketError, TokenizerError) as error:
+                self._account.count(message.stream, "invalid")
+                if isinstance(error, PacketError):
+                    continue
+                raise
+            if not heard.warm:
+                self._account.count(message.stream, "received")
+                return heard._replace(motion=motion)
+        return None
+
+    def _is_stale(self, heard: Heard) -> bool:
+        """Whether a packet is older now than the reader wants.
+
+        Between machines whose clocks cannot be compared, a packet's age is how much longer it took than the quickest.
+        """
+        if self._max_lag is None:
+            return False
+        lag = heard.latency_ms
+        since = time.monotonic_ns() - heard.monotonic
+        if lag is None:
+            took = heard.monotonic - heard.packet.t
+            quickest = min(took, self._quickest.get(heard.packet.epoch, took))
+            self._quickest = {heard.packet.epoch: quickest}
+            lag = (took - quickest) / 1e6
+        return lag + since / 1e6 > self._max_lag * 1000
+
+    def _find(self, label: str) -> str:
+        """Return the tokenizer of a packet that is being decoded."""
+        if label in self._failures:
+            raise self._failures[label]
+        try:
+            return find_tokenizer(label, self._repairer.asker(self._decoding) if self._repairer else None)
+        except TokenizerError as error:
+            if len(self._failures) < FAILURES:
+                self._failures[label] = error
+            raise
+
+    def _enter_epoch(self, message: Message) -> None:
+        state = self._account.stream(message.stream)
         if state.epoch != message.epoch:
             state.restarts += bool(state.epoch)
             state.epoch, state.ended = message.epoch, False
-        return state
 
     def _count_invalid(self, frame: bytes) -> None:
         self.total.invalid += 1

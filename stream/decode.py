@@ -41,17 +41,25 @@ class StreamDecoder:
     """Decodes packets of any number of streams and people, each with a state of its own.
 
     open_decoder: opens a tokenizer by its name or directory, such as `engine.session.open_decoder`.
-    tokenizer: use this one; otherwise each packet's own, by its name.
+    tokenizer: use this one; otherwise each packet's own, which `find` tells from the packet's label: by its name,
+    unless you know better.
 
     The state starts afresh where a packet says `reset`, for somebody first heard in mid-stream and after lost
     packets. In the last two cases the motion is approximate until the next `reset`, or until a decoder of
     finite memory has seen enough.
     """
 
-    def __init__(self, open_decoder: Callable[[str], Decoder], tokenizer: str | None = None) -> None:
+    def __init__(
+        self,
+        open_decoder: Callable[[str], Decoder],
+        tokenizer: str | None = None,
+        find: Callable[[str], str] = lambda label: label.partition("@")[0],
+    ) -> None:
         self._open = open_decoder
         self._tokenizer = tokenizer
-        self._decoders: dict[str, Decoder] = {}
+        self._find = find
+        self.decoders: dict[str, Decoder] = {}
+        """What was opened so far, by the label in the packets."""
         self._people: OrderedDict[tuple[str, int, bytes, str], _Person] = OrderedDict()
 
     def decode(self, packet: Packet) -> Motion:
@@ -70,15 +78,15 @@ class StreamDecoder:
         return Motion(from_box(decoded.joints[0], packet.box), decoded.confidence[0])
 
     def _decoder(self, label: str) -> Decoder:
-        if label not in self._decoders:
-            decoder = self._open(self._tokenizer or label.partition("@")[0])
+        if label not in self.decoders:
+            decoder = self._open(self._tokenizer or self._find(label))
             if decoder.spec.label.partition("@")[2] != label.partition("@")[2]:
                 raise TokenizerError(
                     f"the packets were made with {label}, but {decoder.spec.label} is what is here: "
                     "give the directory of the right one with --tokenizer"
                 )
-            self._decoders[label] = decoder
-        return self._decoders[label]
+            self.decoders[label] = decoder
+        return self.decoders[label]
 
     def _forget(self) -> None:
         silent_since = time.monotonic() - FORGET_S

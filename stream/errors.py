@@ -4,9 +4,13 @@ from engine.errors import KinetokenError, TokenizerError
 
 __all__ = [
     "EXIT_CODES",
+    "IncompleteLogError",
     "KinetokenError",
     "LogError",
+    "OutputError",
     "PoseModelError",
+    "RefusedError",
+    "SecurityError",
     "SilenceError",
     "SourceError",
     "TokenizerError",
@@ -44,6 +48,30 @@ class SilenceError(KinetokenError):
     exit_code = 8
 
 
+class IncompleteLogError(KinetokenError):
+    """The run went on to its end, but its log lacks packets or holds damaged ones."""
+
+    exit_code = 9
+
+
+class OutputError(KinetokenError):
+    """What the command writes, to standard output or a file, cannot be written."""
+
+    exit_code = 10
+
+
+class SecurityError(KinetokenError):
+    """Keys are needed, missing, damaged or open to others, or what guards a socket has died."""
+
+    exit_code = 11
+
+
+class RefusedError(KinetokenError):
+    """The producer does not let this reader in, or is not the one whose key the reader knows."""
+
+    exit_code = 12
+
+
 EXIT_CODES = """exit codes:
   0  finished, or stopped by Ctrl-C or SIGTERM
   1  unexpected failure (please report it)
@@ -53,4 +81,9 @@ EXIT_CODES = """exit codes:
   5  tokenizer unknown, damaged or unfit
   6  address malformed or port in use
   7  log cannot be opened or written
-  8  nothing heard within the time-out"""
+  8  nothing heard within the time-out
+  9  finished, but the log lacks packets or holds damaged ones
+  10 output cannot be written
+  11 keys needed, missing, damaged or open to others; or the sockets' guard died
+  12 refused by the producer, or not the producer whose key is known
+  13 engine missing, unfit for this machine, not buildable or not exact"""

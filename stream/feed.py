@@ -43,6 +43,11 @@ class Feed:
         finally:
             self._abandoned.set()
 
+    @property
+    def depth(self) -> int:
+        """Frames that wait; may be read from any thread."""
+        return self._frames.qsize()
+
     def close(self) -> None:
         """Wait a moment for the thread, once the source is closed: it must not outlive the interpreter."""
         self._abandoned.set()

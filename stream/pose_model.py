@@ -38,17 +38,27 @@ def find_pose_model(path: str | Path | None = None, *, cache: Path | None = None
 
     Raises PoseModelError when the file is missing or no pose model, or the download fails.
     """
+    found, fault = look_for_pose_model(path, cache)
+    if fault is None:
+        return found
+    if found.exists():
+        _log.warning("%s %s: downloading it anew", found, fault)
+    return _download(url, found)
+
+
+def look_for_pose_model(path: str | Path | None = None, cache: Path | None = None) -> tuple[Path, str | None]:
+    """Return where `find_pose_model` takes the model from and, if it would download it there, why.
+
+    Raises PoseModelError when a file that was named is missing or no pose model.
+    """
     if path is not None:
-        return _named(Path(path), "--pose-model")
+        return _named(Path(path), "--pose-model"), None
     if named := os.environ.get(VARIABLE):
-        return _named(Path(named), VARIABLE)
+        return _named(Path(named), VARIABLE), None
     cached = (cache or platformdirs.user_cache_path("kinetoken")) / NAME
-    if cached.exists():
-        fault = _fault(cached) or _check_hash(cached)
-        if fault is None:
-            return cached
-        _log.warning("%s %s: downloading it anew", cached, fault)
-    return _download(url, cached)
+    if not cached.exists():
+        return cached, "is not there yet"
+    return cached, _fault(cached) or _check_hash(cached)
 
 
 def _named(path: Path, where: str) -> Path:

@@ -1,5 +1,10 @@
 """`python -m stream.producer`: a camera, a video, a recording or the demo in, packets of motion tokens out."""
 
+if __name__ == "__main__":  # before the slow imports
+    from stream.stopping import end_at_once
+
+    end_at_once()
+
 import dataclasses
 import math
 import sys
@@ -8,20 +13,31 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from engine.session import Backend, Encoder, open_encoder
-from engine.spec import load_tokenizer
+from engine.session import Backend, Encoder, Precision, open_encoder
+from engine.spec import Tokenizer, load_tokenizer
 from stream.cli import run
+from stream.control import ControlServer
 from stream.errors import TokenizerError
 from stream.feed import Feed
+from stream.gauges import show_control, show_run, show_writer
+from stream.history import SECONDS
+from stream.log_reader import LogReader
+from stream.log_writer import LogWriter
+from stream.logs import LogFormat
+from stream.monitoring import Monitor, split_address
 from stream.motion.camera import Dims
 from stream.motion.clock import SLOWEST
+from stream.outlet import LINGER
 from stream.pipeline import Hop, Pipeline
-from stream.publisher import LINGER, STATUS_INTERVAL, Publisher
+from stream.publisher import STATUS_INTERVAL, Publisher
 from stream.report import Report
+from stream.security import Security
+from stream.service import Service
 from stream.sources.base import PoseFrame, PoseSource, Rate
 from stream.sources.capture import is_address
 from stream.sources.demo import DemoSource
 from stream.sources.panoptic import PanopticSource
+from stream.stopping import starting
 from stream.wire import check_stream_name
 
 FEW = 2
@@ -30,6 +46,11 @@ FEW = 2
 QUEUED = 600.0
 """Seconds that a replay at full speed gives its readers at the end to take what they have not yet read; Ctrl-C ends
 the wait."""
+
+FAREWELL = 0.25
+"""Seconds without a question after which the control socket closes at the end."""
+
+LATENCY = "the capture of a hop's last frame to the publication of its tokens"
 
 
 @dataclass(frozen=True)
@@ -56,9 +77,22 @@ class Config:
     dims: Dims | None = None
     """2d: image coordinates, px; 3d: cm. By default those of the tokenizer, else 2d."""
     backend: Backend = "auto"
-    """Engine that runs the tokenizer; auto times those that are installed and takes the fastest."""
+    """Engine that runs the tokenizer; auto takes a TensorRT engine built for the GPU here, else times the others and
+    takes the fastest."""
+    precision: Precision = "fp32"
+    """What the engine computes in; python -m engine.verify says what each costs in exactness."""
     bind: str = "tcp://127.0.0.1:5555"
     """Address to publish on, tcp://HOST:PORT or ipc://PATH; port * takes a free one."""
+    control: str | None = None
+    """Address at which readers ask for what they missed; by default the port after that of --bind, or, if it is taken,
+    a free one."""
+    history: float = SECONDS
+    """Seconds for which packets stay in memory for them; older ones come from --log."""
+    keys: str | None = None
+    """Folder of keys (python -m stream.keys): only listed readers get in. Where other machines can reach --bind, keys
+    are needed; by default those of KINETOKEN_KEYS, else of kinetoken's folder of settings."""
+    insecure: bool = False
+    """Go without keys: anybody who can reach the address may read, and listen in."""
     stream: str | None = None
     """Name of the stream in topics and packets; by default the kind of the source."""
     rate: Rate = "realtime"
@@ -75,6 +109,13 @@ class Config:
     """Wait up to so many seconds for a first subscriber before starting, so that it misses nothing."""
     keyframe: float = 0.0
     """Reset every person's state at least each so many seconds, for readers that join late; 0 for never."""
+    log: str | None = None
+    """Keep the packets in this SQLite file too, new or begun before. A full or slow disk never stops the stream: the
+    log is marked incomplete then and the exit code is 9."""
+    metrics: str | None = None
+    """Serve Prometheus /metrics and /health here: HOST:PORT, or a port of this machine's loopback."""
+    log_format: LogFormat = "text"
+    """How messages on standard error look: text, or json for one object a line."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for flags that are out of range or do not go together."""
@@ -97,8 +138,16 @@ class Config:
             raise ValueError(f"--fps {self.fps:g}: from {SLOWEST:g} to 240")
         if self.max_persons is not None and self.max_persons < 1:
             raise ValueError(f"--max-persons {self.max_persons}: at least 1")
-        if min(self.duration, self.wait, self.keyframe) < 0:
-            raise ValueError("--duration, --wait and --keyframe are seconds, 0 or more")
+        if min(self.duration, self.wait, self.keyframe, self.history) < 0:
+            raise ValueError("--duration, --wait, --keyframe and --history are seconds, 0 or more")
+        if self.metrics is not None:
+            split_address(self.metrics)
+        _ = self.security
+
+    @property
+    def security(self) -> Security:
+        """Who may read. Raises ValueError for flags that do not go together."""
+        return Security(self.keys, insecure=self.insecure)
 
     @property
     def live_images(self) -> bool:
@@ -113,9 +162,9 @@ class Config:
     @property
     def kind(self) -> str:
         """The source's kind, which names the stream unless --stream does."""
-        return next(
-            name for name in ("camera", "video", "panoptic", "demo") if getattr(self, name) not in (None, False)
-        )
+        # Not by comparing with False: camera 0 would be equal to it.
+        given = {"camera": self.camera, "video": self.video, "panoptic": self.panoptic, "demo": self.demo or None}
+        return next(name for name, value in given.items() if value is not None)
 
 
 EXAMPLES = """
@@ -124,29 +173,72 @@ EXAMPLES = """
   python -m stream.producer --video rtsp://user:password@camera/stream --bind tcp://127.0.0.1:6000
   python -m stream.producer --panoptic 160906_band1 --panoptic-camera 00_03 --rate max --wait 30
   python -m stream.producer --demo --dims 3d --duration 60
+  python -m stream.producer --camera 0 --bind tcp://0.0.0.0:5555     for listed keys: see python -m stream.keys --help
 """
 
 
 def main(config: Config, stop: threading.Event) -> None:
     """Produce until the source ends, the duration is over or `stop` is set."""
-    encoder = _open_encoder(config)
-    source = open_source(config, encoder, stop)
     with ExitStack() as resources:
+        with starting():
+            tokenizer, encoder = _open_encoder(config)
+            source = open_source(config, encoder, stop)
         resources.callback(source.close)
-        publisher = Publisher(config.bind, config.stream or config.kind, live=not config.bounded)
+        monitor = resources.enter_context(Monitor(config.metrics, LATENCY)) if config.metrics is not None else None
+        publisher = Publisher(
+            config.bind,
+            config.stream or config.kind,
+            live=not config.bounded,
+            history=config.history,
+            security=config.security,
+        )
+        resources.callback(publisher.close)
+        report = Report(config.log_format)
+        if config.log is not None:
+            publisher.log = _open_log(config.log, report, monitor, resources)
+        control = _open_control(config, publisher, tokenizer, resources)
+        # First the stream ends, then the control socket: readers hear at the goodbye what they lack.
+        resources.callback(control.close, quiet=FAREWELL)
         resources.callback(publisher.close, QUEUED if config.bounded else LINGER, stop)
-        report = Report()
-        report.say(_start_line(config, encoder, source, publisher))
-        if config.wait and not _wait(publisher, config.wait, stop) and not stop.is_set():
-            report.say(f"no subscriber within {config.wait:g} s: starting without one")
-        _Run(config, encoder, source, publisher, report).go(stop)
+        started = _start_line(config, encoder, source, publisher)
+        report.say(started)
+        if monitor:
+            show_control(monitor, control.counters)
+            report.say(f"metrics and health at http://{monitor.address}/metrics and /health")
+        service = Service()
+        service.ready(started)
+        resources.callback(service.stopping)
+        if config.wait and not _wait(publisher, config.wait, stop, service) and not stop.is_set():
+            report.say(f"no subscriber within {config.wait:g} s: starting without one", "no subscriber")
+        run = _Run(config, encoder, source, publisher, report, monitor)
+        if monitor:
+            show_run(monitor, run)
+        run.go(stop, service, control)
 
 
-def _wait(publisher: Publisher, seconds: float, stop: threading.Event) -> bool:
+def _open_log(path: str, report: Report, monitor: Monitor | None, resources: ExitStack) -> LogWriter:
+    writer = LogWriter(path)
+    resources.callback(writer.close)
+    if writer.log.repair:
+        report.say(str(writer.log.repair), "log repaired")
+    if monitor:
+        show_writer(monitor, writer)
+    return writer
+
+
+def _open_control(config: Config, publisher: Publisher, tokenizer: Tokenizer, resources: ExitStack) -> ControlServer:
+    log = resources.enter_context(LogReader(config.log)) if config.log is not None else None
+    control = ControlServer(publisher.history, config.control, publisher.address, tokenizer, log, config.security)
+    publisher.control = control.told
+    return control
+
+
+def _wait(publisher: Publisher, seconds: float, stop: threading.Event, service: Service) -> bool:
     """Wait for a first subscriber, with signs of life for those who hear only them."""
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0 and not stop.is_set():
         publisher.status(0, {})
+        service.beat()
         if publisher.wait_for_subscriber(min(left, STATUS_INTERVAL), stop):
             return True
     return False
@@ -179,29 +271,56 @@ class _Run:
     """One run from the first frame to the goodbye."""
 
     def __init__(
-        self, config: Config, encoder: Encoder, source: PoseSource, publisher: Publisher, report: Report
+        self,
+        config: Config,
+        encoder: Encoder,
+        source: PoseSource,
+        publisher: Publisher,
+        report: Report,
+        monitor: Monitor | None,
     ) -> None:
-        self._config, self._source, self._publisher, self._report = config, source, publisher, report
+        self._config, self._source, self._publisher, self.report = config, source, publisher, report
+        self._monitor = monitor
         self._spec = encoder.spec
         hops_per_second = config.fps / encoder.spec.hop
         self._feed = Feed(source)
         self._pipeline = Pipeline(encoder, config.fps, keyframe=math.ceil(config.keyframe * hops_per_second))
         self._frames = self._packets = 0
 
-    def go(self, stop: threading.Event) -> None:
+    @property
+    def counters(self) -> dict[str, int]:
+        """Totals since the start: frames, packets, and what was left out by cause. May be read from any thread."""
+        counters = {"frames": self._frames, "packets": self._packets, **self._source.counts}
+        if self._pipeline.surplus:
+            counters["frames beyond the clock's rate"] = self._pipeline.surplus
+        return counters
+
+    @property
+    def people(self) -> int:
+        """How many are encoded now."""
+        return self._pipeline.people
+
+    @property
+    def waiting(self) -> int:
+        """Frames that wait to be encoded."""
+        return self._feed.depth
+
+    def go(self, stop: threading.Event, service: Service, control: ControlServer) -> None:
         """Encode and publish; whatever ends it, the hops in hand go out and the readers hear a goodbye."""
         reason = "failed"
         try:
-            reason = self._consume(stop)
+            reason = self._consume(stop, service, control)
         finally:
-            self._publish(self._pipeline.flush())
-            self._publisher.goodbye(reason)
-            self._report.frame(0, self._counters())
-            self._report.end(reason)
-            self._source.close()
-            self._feed.close()
+            try:
+                self._publish(self._pipeline.flush())
+                self._publisher.goodbye(reason)
+            finally:
+                self.report.frame(0, self.counters)
+                self.report.end(reason)
+                self._source.close()
+                self._feed.close()
 
-    def _consume(self, stop: threading.Event) -> str:
+    def _consume(self, stop: threading.Event, service: Service, control: ControlServer) -> str:
         begin = time.monotonic()
         first: float | None = None
         limit = self._config.duration or math.inf
@@ -212,10 +331,12 @@ class _Run:
                     return "duration over"
                 self._frames += 1
                 self._publish(self._pipeline.push(self._limited(frame)))
-                self._report.frame(self._pipeline.people, self._counters())
+                self.report.frame(self._pipeline.people, self.counters)
             elif time.monotonic() - begin >= limit:
                 return "duration over"
-            self._publisher.status(self._pipeline.people, self._counters())
+            self._publisher.status(self._pipeline.people, self.counters)
+            control.check()
+            service.beat()
         return "stopped" if stop.is_set() else "source ended"
 
     def _limited(self, frame: PoseFrame) -> PoseFrame:
@@ -241,30 +362,27 @@ class _Run:
                 observed=hop.observed,
                 reset=hop.reset,
             )
+            if self._monitor and hop.observed >> (self._spec.hop - 1) & 1:  # else it waited for the end of a gap
+                self._monitor.latency((time.monotonic_ns() - hop.captured_ns) / 1e9)
         self._packets += len(hops)
 
-    def _counters(self) -> dict[str, int]:
-        counters = {"frames": self._frames, "packets": self._packets, **self._source.counts}
-        if self._pipeline.surplus:
-            counters["frames beyond the clock's rate"] = self._pipeline.surplus
-        return counters
 
-
-def _open_encoder(config: Config) -> Encoder:
+def _open_encoder(config: Config) -> tuple[Tokenizer, Encoder]:
     name = config.tokenizer or f"heatmap{config.dims or '2d'}-f8"
     tokenizer = load_tokenizer(name)
     if config.dims and config.dims != f"{tokenizer.spec.dims}d":
         raise TokenizerError(f"tokenizer {name} is {tokenizer.spec.dims}d: leave out --dims {config.dims}")
-    encoder = open_encoder(tokenizer, config.backend)
+    encoder = open_encoder(tokenizer, config.backend, config.precision)
     encoder.warm((1, 2, 4))
-    return encoder
+    return tokenizer, encoder
 
 
 def _start_line(config: Config, encoder: Encoder, source: PoseSource, publisher: Publisher) -> str:
     drop = "newest frame wins" if config.live_images else "every frame is read"
     bits = encoder.spec.bits_per_second * config.fps / encoder.spec.fps
     return (
-        f"{source.label} ({drop}) -> stream {publisher.stream} at {publisher.address}, unit {source.unit}\n"
+        f"{source.label} ({drop}) -> stream {publisher.stream} at {publisher.address}, "
+        f"{config.security.told(publisher.address)}, unit {source.unit}\n"
         f"tokenizer {encoder.spec.label}, {bits:.0f} bit/s a person; "
         f"backend {encoder.backend} ({encoder.why})"
     )

@@ -1,11 +1,14 @@
-"""What a running producer tells its user: one line on a terminal, rewritten; one line now and then elsewhere."""
+"""What a running producer tells its user: one line on a terminal, rewritten; one now and then elsewhere."""
 
 import sys
 import time
 from collections import deque
+from typing import Any
 
 from rich.console import Console
 from rich.status import Status
+
+from stream.logs import LogFormat, say
 
 EVERY = 10.0
 """Seconds between lines where there is no terminal."""
@@ -15,31 +18,35 @@ REFRESH = 0.25
 
 
 class Report:
-    """Counts and shows. Everything goes to standard error."""
+    """Counts and shows. Everything goes to standard error, as JSON through the log."""
 
-    def __init__(self) -> None:
+    def __init__(self, log_format: LogFormat = "text") -> None:
+        self._json = log_format == "json"
         self._console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
         self._status: Status | None = None
         self._times: deque[float] = deque(maxlen=90)
         self._shown = self._started = time.monotonic()
         self._counters: dict[str, int] = {}
 
-    def say(self, message: str) -> None:
-        """Print one line that stays."""
-        self._console.print(message, markup=False)
+    def say(self, message: str, event: str = "started", **fields: Any) -> None:
+        """Print a line that stays; as JSON it has the event's name and fields too."""
+        if self._json:
+            say(message, event, **fields)
+        else:
+            self._console.print(message, markup=False)
 
     def frame(self, people: int, counters: dict[str, int]) -> None:
         """Note that a frame was done; people are encoded now; counters are totals by name."""
         now = time.monotonic()
         self._times.append(now)
         self._counters = counters
-        terminal = self._console.is_terminal
+        terminal = self._console.is_terminal and not self._json
         if now - self._shown < (REFRESH if terminal else EVERY):
             return
         self._shown = now
-        line = f"{self._rate()}  people {people}  {self._totals()}"
+        line = f"{self._rate_line()}  people {people}  {self._totals()}"
         if not terminal:
-            self.say(line)
+            self.say(line, "progress", fps=self.fps, people=people, counters=counters)
         elif self._status is None:
             self._status = self._console.status(line)
             self._status.start()
@@ -50,12 +57,25 @@ class Report:
         """Print the totals."""
         if self._status is not None:
             self._status.stop()
-        self.say(f"{reason} after {time.monotonic() - self._started:.1f} s: {self._totals()}")
+        seconds = time.monotonic() - self._started
+        line = f"{reason} after {seconds:.1f} s: {self._totals()}"
+        self.say(line, "ended", reason=reason, seconds=round(seconds, 3), counters=self._counters)
 
-    def _rate(self) -> str:
+    @property
+    def fps(self) -> float | None:
+        """Frames per second over the last 90 frames; None before the second."""
+        times = list(self._times)  # another thread may ask
         # Count over span, not the mean of the gaps: cameras send in bursts.
-        span = self._times[-1] - self._times[0]
-        return f"{(len(self._times) - 1) / span:5.1f} fps" if span > 0 else "    - fps"
+        span = times[-1] - times[0] if times else 0.0
+        return (len(times) - 1) / span if span > 0 else None
+
+    @property
+    def last_frame(self) -> float | None:
+        """When the last frame was done, on the monotonic clock; None before the first."""
+        return self._times[-1] if self._times else None
+
+    def _rate_line(self) -> str:
+        return f"{self.fps:5.1f} fps" if self.fps else "    - fps"
 
     def _totals(self) -> str:
         return ", ".join(f"{name} {count}" for name, count in self._counters.items())

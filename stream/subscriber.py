@@ -1,5 +1,10 @@
 """`python -m stream.subscriber`: prints, decodes or logs the token packets of a producer."""
 
+if __name__ == "__main__":  # before the slow imports
+    from stream.stopping import end_at_once
+
+    end_at_once()
+
 import sys
 import threading
 import time
@@ -11,17 +16,26 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from engine.session import Decoder, open_decoder
+from stream.account import STREAMS, Key
+from stream.acknowledge import LoggedLines
 from stream.cli import run
-from stream.client import STREAMS, Heard, TokenStream
-from stream.decode import Motion, StreamDecoder
+from stream.client import Heard, TokenStream
 from stream.errors import SilenceError, TokenizerError
+from stream.gauges import show_log, show_reader
 from stream.log import TokenLog
+from stream.logs import LogFormat, say
+from stream.monitoring import Monitor, split_address
 from stream.recent import recall
-from stream.wire import Goodbye, Message, Packet, PacketError, check_stream_name
+from stream.security import Security
+from stream.wire import Goodbye, Message, Packet, check_stream_name
 
 IDS_SHOWN = 6
 HIPS = [11, 12]
+
+LATENCY = "the capture of a hop's last frame to the receipt of its tokens, where that can be told"
+
+LOST_SHOWN = 100
+"""Ranges of lost packets that are told at the end."""
 
 POLL_S = 0.1
 """Seconds between two looks at the stop event and the log's commit."""
@@ -33,6 +47,14 @@ class Config:
 
     connect: str = "tcp://127.0.0.1:5555"
     """Address of the producer, tcp://HOST:PORT or ipc://PATH."""
+    keys: str | None = None
+    """Folder of this machine's keys (python -m stream.keys). Where --connect is another machine keys are needed; by
+    default those of KINETOKEN_KEYS, else of kinetoken's folder of settings."""
+    server_key: str | None = None
+    """The producer's public key: a .key file, its 40 characters or a name that python -m stream.keys list shows; by
+    default the only one that is allowed."""
+    insecure: bool = False
+    """Read from another machine without keys: unencrypted, and from whoever answers there."""
     stream: str | None = None
     """Read only the stream of this name."""
     track: int | None = None
@@ -44,13 +66,23 @@ class Config:
     json: bool = False
     """Print one JSON object a line: the packet's fields, latency_ms, with --decode joints and confidence."""
     log: str | None = None
-    """Keep the packets in this SQLite file, new or begun before; it can be read meanwhile."""
+    """Keep the packets in this SQLite file, new or begun before; it can be read meanwhile. A packet's line is printed
+    once the packet is on the disk, so a printed packet is never lost. What was missed since the file's last run is
+    asked for again. With a full disk packets are neither kept nor printed, and the exit code is 9."""
+    repair: bool = True
+    """Ask the producer again for what was missed; --no-repair takes only what comes by itself."""
+    max_lag: float | None = None
+    """Leave out packets that are older than so many seconds, to stay fresh."""
     count: int | None = None
     """End after so many packets."""
     once: bool = False
     """End when the producer says goodbye, instead of waiting for the next one."""
     timeout: float = 30.0
     """Seconds of silence, neither packets nor status, after which to give up; 0 waits for ever."""
+    metrics: str | None = None
+    """Serve Prometheus /metrics and /health here: HOST:PORT, or a port of this machine's loopback."""
+    log_format: LogFormat = "text"
+    """How messages on standard error look: text, or json for one object a line."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for values out of range."""
@@ -60,10 +92,22 @@ class Config:
             raise ValueError(f"--track {self.track}: ids of people start at 0")
         if self.count is not None and self.count < 1:
             raise ValueError(f"--count {self.count}: at least 1")
+        if self.max_lag is not None and self.max_lag <= 0:
+            raise ValueError(f"--max-lag {self.max_lag:g}: seconds above 0")
+        if self.max_lag is not None and self.log is not None:
+            raise ValueError("--max-lag leaves packets out, --log keeps them all: give either")
         if self.timeout < 0:
             raise ValueError(f"--timeout {self.timeout}: seconds, or 0 to wait for ever")
+        if self.metrics is not None:
+            split_address(self.metrics)
         if self.tokenizer and not self.decode:
             raise ValueError("--tokenizer goes with --decode")
+        _ = self.security
+
+    @property
+    def security(self) -> Security:
+        """The keys to present. Raises ValueError for flags that do not go together."""
+        return Security(self.keys, self.server_key, self.insecure)
 
 
 EXAMPLES = """
@@ -78,27 +122,51 @@ EXAMPLES = """
 def main(config: Config, stop: threading.Event) -> None:
     """Read until stopped, until `count` packets or until silence."""
     with ExitStack() as resources:
-        decoder = StreamDecoder(_open_decoder, config.tokenizer) if config.decode else None
-        log = resources.enter_context(TokenLog(config.log)) if config.log else None
-        stream = resources.enter_context(TokenStream(config.connect, config.stream, config.track))
+        log = _open_log(config.log) if config.log else None
+        lines = LoggedLines(log) if log else None
+        if lines:
+            resources.callback(lines.close)
+        stream = TokenStream(
+            config.connect,
+            config.stream,
+            config.track,
+            repair=config.repair,
+            max_lag=config.max_lag,
+            decode=config.decode,
+            since=_since(config, log),
+            tokenizer=config.tokenizer,
+            security=config.security,
+        )
+        resources.enter_context(stream)
         resources.callback(_summarise, stream)
-        _read(config, stream, decoder, log, stop)
+        if log:
+            resources.callback(_note_lost, stream, log)
+        monitor = _open_monitor(config, stream, log, resources)
+        _read(config, stream, lines, monitor, stop)
 
 
 def _read(
     config: Config,
     stream: TokenStream,
-    decoder: StreamDecoder | None,
-    log: TokenLog | None,
+    lines: LoggedLines | None,
+    monitor: Monitor | None,
     stop: threading.Event,
 ) -> None:
     printed = 0
     heard_at = time.monotonic()
     epochs: OrderedDict[str, bytes] = OrderedDict()
+    decoders: set[str] = set()
     while not stop.is_set() and printed != config.count and not (config.once and stream.ended):
-        heard = stream.poll(POLL_S)
-        if log:
-            log.flush()
+        try:
+            heard = stream.poll(POLL_S)
+        except TokenizerError as error:
+            if not printed:
+                raise
+            # Others are decoded well: one odd sender does not end that.
+            _say(str(error))
+            continue
+        if lines:
+            lines.flush()
         if heard is None:
             if config.timeout and time.monotonic() - heard_at > config.timeout:
                 if stream.ended:
@@ -109,22 +177,48 @@ def _read(
         _announce(heard.message, epochs)
         if not isinstance(heard.message, Packet):
             continue
-        try:
-            motion = decoder.decode(heard.message) if decoder else None
-        except PacketError:
-            stream.reject(heard.message)
-            continue
-        except TokenizerError as error:
-            if not printed:
-                raise
-            # Others are decoded well: one odd sender does not end that.
-            _say(f"{heard.message.stream}/{heard.message.track}: {error}")
-            stream.reject(heard.message)
-            continue
-        if log:
-            log.append(heard.message, heard.frame, heard.wall)
-        print(json_line(heard, motion) if config.json else text_line(heard, motion))
+        _announce_decoders(stream, decoders)
+        line = json_line(heard) if config.json else text_line(heard)
+        if lines:
+            lines.add(heard, line)
+        else:
+            print(line)
+        if monitor and heard.latency_ms is not None and not heard.repaired:
+            monitor.latency(heard.latency_ms / 1e3)
         printed += 1
+
+
+def _open_log(path: str) -> TokenLog:
+    log = TokenLog(path)
+    if log.repair:
+        say(str(log.repair), "log repaired")
+    return log
+
+
+def _since(config: Config, log: TokenLog | None) -> dict[Key, int]:
+    """Return the last packet that the log has of every track that is read."""
+    ends = log.last_seqs() if log else {}
+    return {
+        (stream, track, epoch): seq
+        for (stream, track, epoch), seq in ends.items()
+        if config.stream in (None, stream) and config.track in (None, track)
+    }
+
+
+def _note_lost(stream: TokenStream, log: TokenLog) -> None:
+    for lost in stream.lost:
+        log.lose((lost.stream, lost.track, lost.epoch), lost.first, lost.last)
+
+
+def _open_monitor(config: Config, stream: TokenStream, log: TokenLog | None, resources: ExitStack) -> Monitor | None:
+    if config.metrics is None:
+        return None
+    monitor = resources.enter_context(Monitor(config.metrics, LATENCY))
+    show_reader(monitor, stream)
+    if log:
+        show_log(monitor, log, lambda: log.waiting)
+    say(f"metrics and health at http://{monitor.address}/metrics and /health", "started")
+    return monitor
 
 
 def _announce(message: Message, epochs: OrderedDict[str, bytes]) -> None:
@@ -137,10 +231,17 @@ def _announce(message: Message, epochs: OrderedDict[str, bytes]) -> None:
         _say(f"{name}: the producer said goodbye ({message.reason})")
 
 
-def text_line(heard: Heard, motion: Motion | None) -> str:
+def _announce_decoders(stream: TokenStream, said: set[str]) -> None:
+    """Say what decodes; `said` remembers what was."""
+    for label, decoder in stream.decoders.items():
+        if label not in said:
+            _say(f"decoding {decoder.spec.label} on {decoder.backend} ({decoder.why})")
+            said.add(label)
+
+
+def text_line(heard: Heard) -> str:
     """Return a packet as one line for people."""
-    packet = heard.message
-    assert isinstance(packet, Packet)
+    packet, motion = heard.packet, heard.motion
     ids = packet.ids().ravel()
     parts = [
         f"{packet.stream}/{packet.track}",
@@ -160,10 +261,9 @@ def text_line(heard: Heard, motion: Motion | None) -> str:
     return "  ".join(parts)
 
 
-def json_line(heard: Heard, motion: Motion | None) -> str:
-    """Return a packet as a JSON object: fields, latency_ms (null between machines), joints, confidence."""
-    packet = heard.message
-    assert isinstance(packet, Packet)
+def json_line(heard: Heard) -> str:
+    """Return a packet as a JSON object: fields, latency_ms (null where no clocks compare), joints, confidence."""
+    packet, motion = heard.packet, heard.motion
     fields: dict[str, Any] = msgspec.structs.asdict(packet)
     fields["epoch"] = packet.epoch.hex()
     fields["tokens"] = packet.ids().ravel().tolist()
@@ -174,29 +274,28 @@ def json_line(heard: Heard, motion: Motion | None) -> str:
     return msgspec.json.encode(fields).decode()
 
 
-def _open_decoder(tokenizer: str) -> Decoder:
-    decoder = open_decoder(tokenizer)
-    _say(f"decoding {decoder.spec.label} on {decoder.backend} ({decoder.why})")
-    return decoder
-
-
 def _silence(config: Config, stream: TokenStream) -> str:
     if stream.streams:
         return f"nothing more from {config.connect} for {config.timeout:g} s: the producer is gone or cut off"
     which = f" of stream {config.stream!r}" if config.stream else ""
     return (
         f"nothing{which} heard at {config.connect} for {config.timeout:g} s: start a producer there, "
-        "check --connect, or wait longer with --timeout"
+        "check --connect (and --keys, if the producer has keys), or wait longer with --timeout"
     )
 
 
 def _summarise(stream: TokenStream) -> None:
+    for lost in stream.lost[:LOST_SHOWN]:
+        seqs = str(lost.first) if lost.first == lost.last else f"{lost.first} to {lost.last}"
+        _say(f"lost: {lost.stream}/{lost.track} seq {seqs} of epoch {lost.epoch.hex()}")
+    if (more := len(stream.lost) - LOST_SHOWN) > 0:
+        _say(f"lost: {more} more ranges")
     restarts = sum(state.restarts for state in stream.streams.values())
     _say(f"{stream.total}{f', producer restarts {restarts}' if restarts else ''}")
 
 
 def _say(message: str) -> None:
-    print(message, file=sys.stderr)
+    say(message, "reader")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,10 @@ Name = Annotated[str, Meta(pattern=rf"^{NAME}\Z")]
 Text = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
 Epoch = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Size = Annotated[int, Meta(ge=1, le=65535)]
+Label = Annotated[str, Meta(pattern=rf"^{NAME}@[0-9a-f]{{12}}\Z")]
+"""Of a tokenizer: name@first 12 hex digits of the weights hash."""
+# A host is never told: it is the one by which the reader reached the producer.
+ControlAddress = Annotated[str, Meta(pattern=r"^(tcp://\*:[1-9]\d{0,4}|(ipc|inproc)://[\x21-\x7e]{1,120})?\Z")]
 
 
 class PacketError(ValueError):
@@ -53,8 +57,7 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
     """The same instant in ns since 1970."""
     fps: float
     hop: Annotated[int, Meta(ge=1, le=64)]
-    tokenizer: Annotated[str, Meta(pattern=rf"^{NAME}@[0-9a-f]{{12}}\Z")]
-    """name@first 12 hex digits of the weights hash."""
+    tokenizer: Label
     shape: tuple[Size, Size, Size, Size]
     """Token grid [L, t, h, w]."""
     tokens: bytes
@@ -73,7 +76,7 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="status"):
-    """A producer's sign of life, about once a second."""
+    """A producer's sign of life, every `interval` seconds and at once when somebody subscribes."""
 
     v: int = VERSION
     stream: Name
@@ -84,6 +87,12 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="s
     """How many are followed now."""
     counters: Annotated[dict[Text, Count], Meta(max_length=64)]
     """What happened so far, such as {"frames": 900, "frames dropped": 3, "packets": 112}."""
+    interval: float = 1.0
+    """Seconds until the next status at the latest."""
+    published: Count | None = None
+    """Packets sent so far under this epoch, of all tracks: where whoever subscribed for this status joined."""
+    control: ControlAddress = ""
+    """Where the control socket is; in tcp://*:PORT, * stands for the producer's host. Empty if there is none."""
 
 
 class Goodbye(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="goodbye"):
@@ -93,14 +102,14 @@ class Goodbye(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="
     stream: Name
     epoch: Epoch
     reason: Text
-    last: tuple[tuple[Count, Count], ...]
+    last: Annotated[tuple[tuple[Count, Count], ...], Meta(max_length=1000)]
     """(track, seq of its last packet) of the tracks published most recently."""
 
 
 Control = Status | Goodbye
 Message = Packet | Status | Goodbye
 
-_T = TypeVar("_T")
+T = TypeVar("T")
 
 
 class _Versioned(msgspec.Struct):
@@ -152,7 +161,7 @@ def encode(packet: Packet) -> bytes:
 def decode(frame: bytes, vocabulary: int | None = None) -> Packet:
     """Return the packet of a frame; with `vocabulary` every id must be below it. Raises PacketError."""
     topic, body = _split(frame, b"tok/")
-    packet = _typed(_PACKET, body)
+    packet = typed(_PACKET, body)
     if topic != packet_topic(packet.stream, packet.track):
         raise PacketError(f"topic {topic!r} does not fit stream {packet.stream!r}, track {packet.track}")
     _check(packet)
@@ -177,11 +186,13 @@ def encode_control(message: Control) -> bytes:
 def decode_control(frame: bytes) -> Control:
     """Return the control message of a frame. Raises PacketError."""
     topic, body = _split(frame, b"ctl/")
-    message = _typed(_CONTROL, body)
+    message = typed(_CONTROL, body)
     if topic != control_topic(message.stream):
         raise PacketError(f"topic {topic!r} does not fit stream {message.stream!r}")
     if isinstance(message, Status) and not (math.isfinite(message.uptime) and message.uptime >= 0):
         raise PacketError(f"uptime {message.uptime} is no time")
+    if isinstance(message, Status) and not 0 < message.interval <= 3600:
+        raise PacketError(f"interval {message.interval}: above 0, at most 3600 seconds")
     return message
 
 
@@ -199,7 +210,8 @@ def _split(frame: bytes, prefix: bytes) -> tuple[bytes, bytes]:
     return topic + nul, body
 
 
-def _typed(decoder: msgspec.msgpack.Decoder[_T], body: bytes) -> _T:
+def typed(decoder: msgspec.msgpack.Decoder[T], body: bytes) -> T:
+    """Decode a map of this wire version. Raises PacketError."""
     try:
         # The version comes first: another one may mean anything by the other keys.
         version = _VERSIONED.decode(body).v

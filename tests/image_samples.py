@@ -26,7 +26,7 @@ def number_in(image: Image) -> int:
 class MjpegServer:
     """Sends numbered images as Motion JPEG over HTTP until it is shut down, as an IP camera does."""
 
-    def __init__(self, port: int = 0, width: int = 256, first: int = 0) -> None:
+    def __init__(self, port: int = 0, width: int = 256, first: int = 0, height: int = 64) -> None:
         self._over = threading.Event()
         over = self._over
 
@@ -36,7 +36,7 @@ class MjpegServer:
                 self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
                 self.end_headers()
                 for number in itertools.count(first):
-                    jpeg = cv2.imencode(".jpg", numbered(number % 256, width))[1].tobytes()
+                    jpeg = cv2.imencode(".jpg", numbered(number % 256, width, height))[1].tobytes()
                     head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
                     try:
                         self.wfile.write(head.encode() + jpeg + b"\r\n")

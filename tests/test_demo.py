@@ -16,11 +16,11 @@ from stream.motion.gait import HEIGHT
 from stream.motion.skeleton import JOINTS, J
 from stream.sources import base
 from stream.sources.base import PoseSource
-from stream.sources.demo import CAMERA, MAX_PEOPLE, DemoSource, demo_pose
+from stream.sources.demo import CAMERA, MAX_PEOPLE, TOGETHER, DemoSource, demo_pose
 
 FPS = 60
 TIMES = np.arange(0, 12, 1 / FPS)
-WALKERS, WAVERS = range(0, MAX_PEOPLE, 2), range(1, MAX_PEOPLE, 2)
+WALKERS, WAVERS = range(0, TOGETHER, 2), range(1, TOGETHER, 2)
 NUMBER = {name: i for i, name in enumerate(JOINTS)}
 
 RIGID = [
@@ -33,8 +33,8 @@ RIGID = [
 @pytest.fixture(scope="module")
 def motion() -> np.ndarray:
     """[person, time, 17, 3] cm, 12 s of everyone."""
-    everyone = DemoSource("3d", "max", threading.Event(), fps=FPS, people=MAX_PEOPLE, seconds=12)
-    frames = [[frame.people[i].joints for i in range(MAX_PEOPLE)] for frame in everyone]
+    everyone = DemoSource("3d", "max", threading.Event(), fps=FPS, people=TOGETHER, seconds=12)
+    frames = [[frame.people[i].joints for i in range(TOGETHER)] for frame in everyone]
     return np.stack(frames, axis=1)
 
 
@@ -174,7 +174,7 @@ def test_motion_is_smooth(motion: np.ndarray) -> None:
 def test_people_keep_apart(motion: np.ndarray) -> None:
     places = middle(motion, "hip")[..., [0, 2]]
     apart = np.linalg.norm(places[:, None] - places[None], axis=-1)
-    apart[np.arange(MAX_PEOPLE), np.arange(MAX_PEOPLE)] = np.inf
+    apart[np.arange(TOGETHER), np.arange(TOGETHER)] = np.inf
     assert apart.min() > 70
 
 
@@ -198,10 +198,10 @@ def test_a_pose_is_the_same_in_another_process() -> None:
 
 
 def test_in_pixels_everyone_is_whole_and_within_the_image() -> None:
-    source: PoseSource = DemoSource("2d", "max", threading.Event(), people=MAX_PEOPLE, seconds=11)
+    source: PoseSource = DemoSource("2d", "max", threading.Event(), people=TOGETHER, seconds=11)
     assert source.unit == "px"
     for frame in source:
-        assert sorted(frame.people) == list(range(MAX_PEOPLE))
+        assert sorted(frame.people) == list(range(TOGETHER))
         for pose in frame.people.values():
             assert pose.joints.shape == (J, 2)
             assert (pose.confidence == 1).all()
@@ -209,6 +209,18 @@ def test_in_pixels_everyone_is_whole_and_within_the_image() -> None:
     one = next(iter(DemoSource("2d", "max", threading.Event(), people=1))).people[0].joints
     px, _ = CAMERA.project(demo_pose(0, 0.0).joints)
     np.testing.assert_allclose(one, px)
+
+
+def test_a_crowd_stands_behind_and_everyone_is_seen_and_apart() -> None:
+    source = DemoSource("2d", "max", threading.Event(), people=MAX_PEOPLE, fps=1, seconds=3)
+    for frame in source:
+        assert sorted(frame.people) == list(range(MAX_PEOPLE))
+        joints = np.stack([pose.joints for pose in frame.people.values()])
+        assert ((joints > 0) & (joints < CAMERA.size)).all()
+    places = np.stack([demo_pose(person, 1.0).joints[11:13].mean(axis=0)[[0, 2]] for person in range(3 * TOGETHER)])
+    apart = np.linalg.norm(places[:, None] - places[None], axis=-1)
+    np.fill_diagonal(apart, np.inf)
+    assert apart.min() > 70
 
 
 def test_frames_come_at_the_rate_asked_for_and_end_when_asked() -> None:
@@ -246,7 +258,7 @@ def test_in_real_time_frames_come_when_they_are_due(monkeypatch: pytest.MonkeyPa
     assert clock.now == pytest.approx(50 + 59 / 30)
 
 
-@pytest.mark.parametrize("bad", [{"people": 0}, {"people": 17}, {"fps": 0.0}, {"fps": float("nan")}])
+@pytest.mark.parametrize("bad", [{"people": 0}, {"people": 257}, {"fps": 0.0}, {"fps": float("nan")}])
 def test_impossible_requests_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(SourceError, match="the demo"):
         DemoSource("3d", "max", threading.Event(), **bad)  # type: ignore[arg-type]

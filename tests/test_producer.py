@@ -20,6 +20,7 @@ from panoptic_samples import panoptic19, scene, write
 from stream.child import ProducerProcess
 from stream.client import TokenStream
 from stream.motion.skeleton import FROM_PANOPTIC19
+from stream.producer import Config
 from stream.sources.demo import demo_pose
 from stream.wire import Goodbye, Packet
 
@@ -243,6 +244,10 @@ def test_bad_input_is_one_line_with_its_own_exit_code(
     flags: list[str], code: int, message: str, tmp_path: Path
 ) -> None:
     check_failure(flags if "--bind" in flags else [*flags, "--bind", f"ipc://{tmp_path}/socket"], code, message)
+
+
+def test_the_first_camera_names_its_stream_like_any_other() -> None:
+    assert [Config(camera=number).kind for number in (0, 1)] == ["camera", "camera"]
 
 
 def test_a_camera_that_is_not_there_is_named(shared: Path, tmp_path: Path) -> None:

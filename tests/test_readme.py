@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stream import bench, demo, producer, subscriber
+from stream import bench, demo, doctor, export, keys, producer, replay, subscriber
 from stream.child import ProducerProcess
 from stream.cli import parse
 
@@ -21,6 +21,10 @@ CONFIGS: dict[str, type[Any]] = {
     "subscriber": subscriber.Config,
     "bench": bench.Config,
     "demo": demo.Config,
+    "doctor": doctor.Config,
+    "export": export.Config,
+    "replay": replay.Config,
+    **{f"keys {name}": config for name, (_, config) in keys.COMMANDS.items()},
 }
 
 
@@ -44,13 +48,13 @@ def test_make_targets_exist(line: str) -> None:
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if " stream." in line])
 def test_flags_of_the_live_system_are_accepted(line: str) -> None:
-    name, flags = re.fullmatch(r"python -m stream\.(\w+)(.*)", line).groups()  # type: ignore[union-attr]
+    name, flags = re.fullmatch(r"python -m stream\.(keys \w+|\w+)(.*)", line).groups()  # type: ignore[union-attr]
     parse(CONFIGS[name], shlex.split(flags), prog=name)
 
 
-@pytest.mark.parametrize("line", [line for line in COMMANDS if " training." in line])
-def test_flags_of_training_are_accepted(line: str) -> None:
-    module, flags = re.fullmatch(r"python -m (training\.\w+)(.*)", line).groups()  # type: ignore[union-attr]
+@pytest.mark.parametrize("line", [line for line in COMMANDS if " training." in line or " engine." in line])
+def test_flags_of_training_and_engine_are_accepted(line: str) -> None:
+    module, flags = re.fullmatch(r"python -m ((?:training|engine)\.\w+)(.*)", line).groups()  # type: ignore[union-attr]
     importlib.import_module(module).build_parser().parse_intermixed_args(shlex.split(flags))
 
 

@@ -50,6 +50,16 @@ def test_account_equals_that_of_sets(seqs: list[int]) -> None:
     assert account(seqs) == expected | {"lost": len(missing)}
 
 
+def test_joining_says_where_the_count_begins() -> None:
+    sequence = Sequence()
+    assert not sequence.joined
+    sequence.join(3)
+    assert sequence.joined
+    assert sequence.take(5) == ("new", 2)
+    assert sequence.take(3) == ("late", -1)
+    assert sequence.take(2) == ("late", 0)
+
+
 def test_closing_counts_what_is_missing_at_the_end() -> None:
     sequence = Sequence()
     sequence.take(4)

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from control_samples import Relay, Source
 from tokenizer_samples import CONFIDENCE, GRID, write_tokenizer
 from wire_samples import PATIENCE, Rogue, hop_of, sample
 
-from stream.log import read_log
+from stream.log_reader import LogReader
 from stream.publisher import Publisher
-from stream.wire import encode
+from stream.wire import Packet, encode
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -57,6 +58,11 @@ def publisher_heard_by(start: Start, *flags: str, stream: str = "demo") -> Itera
 def line(stream: object) -> str:
     text: str = stream.readline()  # type: ignore[attr-defined]
     return text.rstrip("\n")
+
+
+def logged_in(path: Path) -> list[Packet]:
+    with LogReader(path) as reader:
+        return [logged.packet for logged in reader.packets()]
 
 
 def test_json_has_every_field_of_the_packet(start: Start) -> None:
@@ -151,7 +157,7 @@ def test_the_log_is_readable_while_it_is_written_and_whole_at_the_end(start: Sta
     with publisher_heard_by(start, "--log", str(path), "--json") as (publisher, subscriber):
         sent = [publisher.publish(**hop_of()) for _ in range(5)]
         deadline = time.monotonic() + PATIENCE
-        while len(logged := list(read_log(path))) < 5 and time.monotonic() < deadline:
+        while len(logged := logged_in(path)) < 5 and time.monotonic() < deadline:
             assert subscriber.poll() is None
             time.sleep(0.02)
         assert logged == sent
@@ -161,7 +167,7 @@ def test_the_log_is_readable_while_it_is_written_and_whole_at_the_end(start: Sta
         subscriber.terminate()  # before the last ones are due to be committed
         subscriber.communicate(timeout=PATIENCE)
     assert subscriber.returncode == 0
-    assert list(read_log(path)) == sent
+    assert logged_in(path) == sent
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -229,6 +235,44 @@ def test_garbage_is_survived_and_counted(start: Start) -> None:
     assert err.endswith("received 2, gaps 2, duplicates 1, late 0, invalid 101\n")
 
 
+@pytest.mark.parametrize("repair", [True, False])
+def test_what_is_missing_is_asked_for_again_or_told(start: Start, repair: bool) -> None:
+    lost = {1, 2, 5}
+    with Source() as source, Relay(source.address, lambda packet: packet.seq in lost) as relay:
+        flags = ["--json", "--once"] + ["--no-repair"] * (not repair)
+        subscriber = start(relay.address, *flags)
+        assert source.publisher.wait_for_subscriber(PATIENCE), "the subscriber does not come"
+        source.publish(7)
+        source.publisher.goodbye("end")
+        out, err = subscriber.communicate(timeout=PATIENCE)
+    assert subscriber.returncode == 0
+    whole = list(range(7))
+    assert [json.loads(text)["seq"] for text in out.splitlines()] == (
+        whole if repair else [seq for seq in whole if seq not in lost]
+    )
+    told = [text for text in err.splitlines() if text.startswith(("lost", "received"))]
+    epoch = source.publisher.epoch.hex()
+    assert told == (
+        ["received 7, gaps 0, duplicates 0, late 0, invalid 0, repaired 3"]
+        if repair
+        else [
+            f"lost: demo/0 seq 1 to 2 of epoch {epoch}",
+            f"lost: demo/0 seq 5 of epoch {epoch}",
+            "received 4, gaps 3, duplicates 0, late 0, invalid 0",
+        ]
+    )
+
+
+def test_stale_packets_are_left_out(start: Start) -> None:
+    with publisher_heard_by(start, "--json", "--count", "1", "--max-lag", "60") as (publisher, subscriber):
+        now, wall = time.monotonic_ns(), time.time_ns()
+        publisher.publish(**hop_of(t=now - 100 * 10**9, wall=wall - 100 * 10**9))
+        publisher.publish(**hop_of(t=now, wall=wall))
+        out, err = subscriber.communicate(timeout=PATIENCE)
+    assert json.loads(out)["seq"] == 1
+    assert err.endswith("received 1, gaps 0, duplicates 0, late 0, invalid 0, stale 1\n")
+
+
 def test_a_closed_pipe_is_no_failure(start: Start) -> None:
     with publisher_heard_by(start) as (publisher, subscriber):
         publisher.publish(**hop_of())
@@ -252,6 +296,8 @@ def test_a_closed_pipe_is_no_failure(start: Start) -> None:
         (["--track", "-1"], 2, "--track -1"),
         (["--count", "0"], 2, "--count 0"),
         (["--timeout", "-1"], 2, "--timeout -1"),
+        (["--max-lag", "0"], 2, "--max-lag 0: seconds above 0"),
+        (["--max-lag", "1", "--log", "a.db"], 2, "--max-lag leaves packets out"),
         (["--tokenizer", "x"], 2, "--tokenizer goes with --decode"),
     ],
 )

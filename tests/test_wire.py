@@ -223,7 +223,16 @@ def test_bombs_are_refused(topic: bytes, bomb: bytes) -> None:
         decode_message(topic + bomb)
 
 
-STATUS = Status(stream="demo", epoch=EPOCH, uptime=1.5, people=2, counters={"frames dropped": 3, "packets": 9})
+STATUS = Status(
+    stream="demo",
+    epoch=EPOCH,
+    uptime=1.5,
+    people=2,
+    counters={"frames dropped": 3, "packets": 9},
+    interval=0.25,
+    published=9,
+    control="tcp://*:5556",
+)
 GOODBYE = Goodbye(stream="demo", epoch=EPOCH, reason="end of recording", last=((0, 41), (7, 2)))
 FRAMES = [encode(sample()), encode_control(STATUS), encode_control(GOODBYE)]
 
@@ -280,6 +289,9 @@ def test_another_msgpack_reads_control_messages() -> None:
         "uptime": 1.5,
         "people": 2,
         "counters": {"frames dropped": 3, "packets": 9},
+        "interval": 0.25,
+        "published": 9,
+        "control": "tcp://*:5556",
     }
     assert msgpack.unpackb(FRAMES[2].partition(b"\0")[2]) == {
         "type": "goodbye",
@@ -291,8 +303,31 @@ def test_another_msgpack_reads_control_messages() -> None:
     }
 
 
+def test_a_status_of_before_is_read() -> None:
+    """Without the keys that were added."""
+    fields = {"v": 1, "type": "status", "stream": "demo", "epoch": EPOCH, "uptime": 0.5, "people": 0, "counters": {}}
+    status = decode_control(b"ctl/demo\0" + bytes(msgpack.packb(fields)))
+    assert isinstance(status, Status)
+    assert (status.interval, status.published, status.control) == (1.0, None, "")
+
+
 @pytest.mark.parametrize(
-    "changes", [{"uptime": float("nan")}, {"uptime": -1.0}, {"people": -1}, {"counters": {"x": -1}}, {"v": 3}]
+    "changes",
+    [
+        {"uptime": float("nan")},
+        {"uptime": -1.0},
+        {"people": -1},
+        {"counters": {"x": -1}},
+        {"v": 3},
+        {"interval": 0.0},
+        {"interval": float("nan")},
+        {"interval": 1e9},
+        {"published": -1},
+        {"control": "tcp://evil.example:5556"},
+        {"control": "tcp://*:0"},
+        {"control": "udp://*:7"},
+        {"control": "ipc://a b"},
+    ],
 )
 def test_a_bad_status_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(PacketError):

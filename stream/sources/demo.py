@@ -1,4 +1,4 @@
-"""The built-in motion: people who walk in a circle and people who stand inside it and wave."""
+"""The built-in motion: people who walk in a circle and people who stand inside it and wave; crowds, in more circles."""
 
 import threading
 from collections.abc import Iterator
@@ -12,24 +12,28 @@ from stream.motion.gait import HEIGHT, STRIDE, Real, body
 from stream.motion.skeleton import Array, J, Pose
 from stream.sources.base import Pacer, PoseFrame, Rate, Unit
 
-MAX_PEOPLE = 16
+TOGETHER = 16
+"""People in and on one circle."""
+
+MAX_PEOPLE = 256
 
 CAMERA = Camera.aimed("demo", eye=(0, -140, -500), target=(0, -86, 0), focal=1300)
 """Stands 5 m before the middle of the circle, 1.4 m high; 1920 x 1080 px."""
 
 _CIRCLE = 200.0  # cm, radius of the way of those who walk
+_BEHIND = 600.0  # cm, from the middle of one circle to that of the next, away from the camera
 _INNER = 110.0  # cm, radius of the ring of those who wave, around the one in the middle
 _SPEED = 120.0  # cm/s
 _SLOTS = np.array([0, 4, 2, 6, 1, 5, 3, 7])  # eighths of the circle: the first few people stand far apart
 
 
 def demo_pose(person: int, time: float) -> Pose:
-    """Person 0 to 15 at a time in seconds, in cm; even numbers walk, odd ones stand and wave."""
+    """Person 0 to 255 at a time in seconds, in cm; even numbers walk, odd ones stand and wave."""
     return Pose(_joints(np.array([person]), time)[0], np.ones(J, np.float32))
 
 
 class DemoSource:
-    """`people` (1 to 16) in motion at `fps`, without end or for `seconds`.
+    """`people` (1 to 256) in motion at `fps`, without end or for `seconds`.
 
     dims: "3d" gives cm, "2d" px of `CAMERA`. Raises SourceError when `people` or `fps` is out of range.
     """
@@ -84,7 +88,7 @@ class DemoSource:
 def _joints(person: NDArray[np.int_], time: float) -> Array:
     """Joints of people by number, [P, 17, 3] cm."""
     walking = person % 2 == 0
-    slot = person // 2
+    slot = person % TOGETHER // 2
     # What tells people apart: 0 to 1, spread evenly.
     own: Real = (person + 1).astype(np.float64) * 0.6180339887 % 1.0
     leg: Real = (150 + 40 * own) / HEIGHT
@@ -106,6 +110,7 @@ def _joints(person: NDArray[np.int_], time: float) -> Array:
     local = body(leg, phase, walking.astype(np.float64), circle, _raised(person, own, time), beat)
 
     left = np.stack([-ahead[:, 1], ahead[:, 0]], axis=-1)
+    here = here + np.stack([np.zeros(len(person)), _BEHIND * (person // TOGETHER)], axis=-1)
     floor = here[:, None] + local[..., :1] * ahead[:, None] + local[..., 2:] * left[:, None]
     return np.stack([floor[..., 0], -local[..., 1], floor[..., 1]], axis=-1).astype(np.float32)
 
@@ -113,7 +118,7 @@ def _joints(person: NDArray[np.int_], time: float) -> Array:
 def _raised(person: NDArray[np.int_], own: Real, time: float) -> Real:
     """How far the left and right arms are raised to wave, [P, 2]."""
     walking = person % 2 == 0
-    slot = person // 2
+    slot = person % TOGETHER // 2
     # Who stands waves most of the time, with the left arm, the right or both; every other one who walks
     # greets with the right now and then.
     share = np.where(walking, np.where(slot % 2 == 1, -1.0, -9.0), 0.7)

@@ -14,9 +14,10 @@ from stream.errors import SourceError
 from stream.sources.base import Frame
 from stream.sources.capture import OPEN_TIMEOUT, READ_TIMEOUT
 
-FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 10.0
-"""Seconds between attempts to connect anew; each pause is twice the one before."""
+FIRST_PAUSE = 0.25
+LONGEST_PAUSE = 0.5
+"""Seconds between attempts to connect anew; each pause is twice the one before. Short: however long a camera was
+away, tokens are to flow again within 2 s of its return."""
 
 _POLL = 0.1  # seconds: how soon a wait notices that the source is stopped
 
@@ -52,7 +53,7 @@ class LiveSource:
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the newest frame each time, whatever came in between being dropped and counted."""
-        pause, arrived_ns = FIRST_PAUSE, 0
+        pause, told, arrived_ns = FIRST_PAUSE, 0.0, 0
         while not self._over():
             connection = _Connection(self._open_capture, self._counts)
             try:
@@ -63,7 +64,7 @@ class LiveSource:
                 while shot is not None:
                     image, at = shot
                     arrived_ns = max(at, arrived_ns + 1)
-                    pause = FIRST_PAUSE
+                    pause, told = FIRST_PAUSE, 0.0
                     yield Frame(image, arrived_ns / 1e9, arrived_ns)
                     shot = connection.newest(READ_TIMEOUT, self._over)
             finally:
@@ -72,7 +73,9 @@ class LiveSource:
                 return
             if not arrived_ns:
                 raise SourceError(self._unreachable)
-            _log.warning("%s: lost; connecting again in %g s", self.label, pause)
+            if pause != told:  # not for hours twice a second
+                _log.warning("%s: lost; connecting again in %g s", self.label, pause)
+            told = pause
             self._rest(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
