@@ -1,114 +1,110 @@
 """Training: the same next loss after a resume, export and evaluation of a run, and errors that name the key."""
 
 import dataclasses
+import json
+import os
+import signal
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from training_samples import ADVERSARY, SMALL, small_config, write_config, write_recordings
 
+from engine.errors import TokenizerError
 from engine.session import open_decoder, open_encoder
 from engine.spec import load_tokenizer
-from stream.motion.skeleton import FROM_PANOPTIC19, J
-from stream.sources.demo import demo_pose
 from training.config import TrainConfig, load_config
 from training.data.recordings import read_clips
-from training.data.windows import AugmentConfig, WindowSampler
 from training.evaluate import EngineCodec, evaluate
 from training.export import export
+from training.feed import Feed, make_sampler
+from training.quicklook import JointCodec
 from training.roundtrip import run_clips
-from training.train import Run, TorchCodec, main, train
-
-SMALL = [
-    "model.grid=32",
-    "model.frame_channels=32",
-    "model.token_channels=32",
-    "model.joint_channels=32",
-    "model.token_blocks=1",
-    "data.hops=2",
-    "data.batch=4",
-    "optim.plain_steps=3",
-    "optim.threads=0",
-    "optim.rise_steps=2",
-    "save_every=4",
-    "validate_every=6",
-    "optim.steps=8",
-]
+from training.run import Run, load_network
+from training.schedule import learning_rate, temperature
+from training.train import main, train
 
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of the demo's motion in the two forms of npz files."""
-    root = tmp_path_factory.mktemp("recordings")
-    clips = []
-    for person in range(4):
-        joints = np.zeros((240, 19, 3), np.float32)
-        for n in range(240):
-            joints[n, FROM_PANOPTIC19] = demo_pose(person, n / 60).joints
-        clips.append(joints)
-    (root / "single").mkdir()
-    np.savez(root / "single" / "walk.npz", joints=clips[0], fps=60)
-    (root / "shards").mkdir()
-    offsets = np.arange(4) * 240
-    names = np.array(["a", "b", "c"])
-    np.savez(root / "shards" / "shard_00.npz", joints=np.concatenate(clips[1:]), fps=60, offsets=offsets, names=names)
-    return root
+    return write_recordings(tmp_path_factory.mktemp("recordings"))
 
 
 @pytest.fixture(scope="module")
 def config(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
-    file = tmp_path_factory.mktemp("config") / "small.yaml"
-    file.write_text(
-        f"name: small\ndata:\n  root: {recordings}\n"
-        "  train: [{path: single, share: 0.5}, {path: shards, share: 0.5}]\n  validate: [single]\n"
-    )
-    return load_config(file, SMALL)
+    return small_config(tmp_path_factory.mktemp("config") / "small.yaml", recordings, *ADVERSARY)
 
 
-def sampler(config: TrainConfig, recordings: Path) -> WindowSampler:
-    groups = [read_clips(recordings / "single"), read_clips(recordings / "shards")]
-    return WindowSampler(groups, [0.5, 0.5], config.model.dims, config.model.hop, config.data.hops)
+@pytest.fixture
+def feed(config: TrainConfig) -> Iterator[Feed]:
+    feed = Feed(make_sampler(config), config)
+    yield feed
+    feed.close()
 
 
-def test_recordings_are_read_in_both_forms(recordings: Path) -> None:
-    (walk,) = read_clips(recordings / "single")
-    assert (walk.name, walk.fps, walk.joints.shape) == ("walk", 60, (240, J, 3))
-    np.testing.assert_allclose(walk.joints[7], demo_pose(0, 7 / 60).joints, atol=1e-4)
-    assert [clip.name for clip in read_clips(recordings / "shards")] == ["a", "b", "c"]
-    with pytest.raises(FileNotFoundError, match="no npz recordings"):
-        read_clips(recordings / "nothing")
-
-
-def test_windows_are_reproducible_and_inside_their_boxes(config: TrainConfig, recordings: Path) -> None:
-    for dims in (2, 3):
-        groups = [read_clips(recordings / "shards")]
-        draw = WindowSampler(groups, [1.0], dims, hop=8, hops=3, augment=AugmentConfig(noise=0.0))
-        one, same = (draw.draw(np.random.default_rng(5), 16) for _ in range(2))
-        np.testing.assert_array_equal(one.keypoints, same.keypoints)
-        assert one.keypoints.shape == (16, 24, J, dims + 1)
-        seen = one.keypoints[..., -1] == 1
-        np.testing.assert_allclose(one.keypoints[..., :-1][seen], one.truth[seen], atol=1e-5)
-        assert 0.5 < seen.mean() < 1
-
-
-def test_a_resumed_run_goes_on_to_the_same_losses(config: TrainConfig, recordings: Path, tmp_path: Path) -> None:
-    draw = sampler(config, recordings)
-    tmp_path.joinpath("run").mkdir()
-    run = Run(config, tmp_path / "run")
-    for _ in range(5):  # across the step at which the codebook is switched on
-        run.advance(draw)
+def test_a_resumed_run_goes_on_to_the_same_losses_adversary_and_all(
+    config: TrainConfig, feed: Feed, tmp_path: Path
+) -> None:
+    run = Run(config, tmp_path)
+    for _ in range(4):  # across the steps at which adversary and codebook are switched on
+        run.advance(feed)
     run.save()
-    expected = [run.advance(draw) for _ in range(3)]
-    again = Run(config, tmp_path / "run")
+    expected = [run.advance(feed) for _ in range(3)]
+    assert "adversary/hinge" in expected[0]
+    again = Run(config, tmp_path)
     again.load()
-    assert again.step == 5
-    assert [again.advance(draw) for _ in range(3)] == expected
+    assert again.step == 4
+    assert [again.advance(feed) for _ in range(3)] == expected
 
 
-def test_the_loss_falls(config: TrainConfig, recordings: Path, tmp_path: Path) -> None:
-    longer = dataclasses.replace(config, optim=dataclasses.replace(config.optim, steps=60, plain_steps=60, rate=3e-3))
-    run = Run(longer, tmp_path)
-    draw = sampler(config, recordings)
-    losses = [run.advance(draw)["joint"] for _ in range(40)]
+def test_ctrl_c_ends_the_step_and_a_resumed_run_ends_as_if_nothing_had_been(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(config, tmp_path / "whole", resume=False)
+    advance = Run.advance
+
+    def interrupted(run: Run, feed: Feed) -> dict[str, torch.Tensor]:
+        if run.step == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return advance(run, feed)
+
+    monkeypatch.setattr(Run, "advance", interrupted)
+    assert not train(config, tmp_path / "stopped", resume=False)
+    assert "stopped at step 5; go on with --resume" in capsys.readouterr().out.replace("\n", "")
+    monkeypatch.undo()
+    assert train(config, tmp_path / "stopped", resume=True)
+    whole, resumed = (torch.load(tmp_path / name / "checkpoint.pt") for name in ("whole", "stopped"))
+    for name, tensor in whole["network"].items():
+        torch.testing.assert_close(resumed["network"][name], tensor, rtol=0, atol=0)
+    for name, tensor in whole["adversary"]["network"].items():
+        torch.testing.assert_close(resumed["adversary"]["network"][name], tensor, rtol=0, atol=0)
+
+
+def test_a_run_keeps_its_log_data_and_code_and_moving_pictures(config: TrainConfig, tmp_path: Path) -> None:
+    train(config, tmp_path / "run", resume=False)
+    entries = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    terms = next(entry for entry in entries if "heatmap" in entry)
+    assert terms["step"] == 8
+    assert terms["samples_per_second"] > 0
+    assert 0 <= terms["share_waiting"] <= 1
+    assert entries[0]["unseen"]["single"]["joint_error_cm"] > 0
+    (start,) = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert start["seed"] == 0
+    assert start["data"]["shards"]["files"] == 1
+    assert len(start["data"]["shards"]["sha256"]) == 64
+    (board,) = (tmp_path / "run" / "tensorboard").iterdir()
+    assert b"GIF89a" in board.read_bytes()
+    assert load_config(tmp_path / "run" / "config.yaml", []) == config
+
+
+def test_the_loss_falls(config: TrainConfig, feed: Feed, tmp_path: Path) -> None:
+    optim = dataclasses.replace(config.optim, steps=80, plain_steps=80, rate=5e-3)
+    adversary = dataclasses.replace(config.adversary, weight=0.0)
+    run = Run(dataclasses.replace(config, optim=optim, adversary=adversary), tmp_path)
+    losses = [float(run.advance(feed)["joint"]) for _ in range(60)]
     assert np.mean(losses[-5:]) < 0.75 * np.mean(losses[:5])
 
 
@@ -121,19 +117,74 @@ def test_a_run_is_exported_and_evaluated(config: TrainConfig, recordings: Path, 
     assert len(found) == 2
     for row in found.values():
         assert row["joint_error_cm"] > 0
-        assert row["tokens_per_second"] == 64 * 30 / 8
-        assert row["bits_per_second"] == 9 * 64 * 30 / 8
-        assert 1 <= row["perplexity"] <= row["vocabulary_used"] <= 512
-        assert row["bits_per_second_entropy"] <= row["bits_per_second"]
+        assert row["tokens_per_second"] == 16 * 30 / 4
+        assert row["bits_per_second"] == 4 * 16 * 30 / 4
     # The exported engine loses as much as the network that it was made from.
-    network = Run(config, run)
-    network.load()
-    network.network.eval()
     clips = read_clips(recordings / "shards")
-    torch_result = run_clips(TorchCodec(network.network), clips, 2, 8)
+    of_torch = run_clips(JointCodec(load_network(run)), clips, 2, 4)
     codec = EngineCodec(open_encoder(tokenizer, "onnxruntime"), open_decoder(tokenizer, "onnxruntime"))
-    engine_result = run_clips(codec, clips, 2, 8)
-    np.testing.assert_allclose(engine_result.errors_cm.mean(), torch_result.errors_cm.mean(), rtol=0.02)
+    of_engine = run_clips(codec, clips, 2, 4)
+    np.testing.assert_allclose(of_engine.errors_cm.mean(), of_torch.errors_cm.mean(), rtol=0.02)
+
+
+def test_batches_depend_on_seed_step_and_process_only(config: TrainConfig) -> None:
+    sampler = make_sampler(config)
+    busier = dataclasses.replace(config, data=dataclasses.replace(config.data, workers=3))
+    feeds = [Feed(sampler, config), Feed(sampler, busier)]
+    other = Feed(sampler, config, process=1)
+    for step in (0, 1, 5, 2):
+        one, same = (feed.take(step) for feed in feeds)
+        torch.testing.assert_close(one, same, rtol=0, atol=0)
+        assert not torch.equal(one[0], other.take(step)[0])
+    for feed in (*feeds, other):
+        feed.close()
+
+
+def test_rates_rise_and_fall_and_the_temperature_falls(config: TrainConfig) -> None:
+    optim = dataclasses.replace(config.optim, steps=100, rise_steps=10, rate=1.0, last_rate=0.1)
+    rates = [learning_rate(step, optim) for step in range(101)]
+    assert rates[0] == 0.1
+    assert max(rates) == rates[9] == rates[10] == 1.0
+    assert rates[100] == pytest.approx(0.1)
+    warmth = [temperature(step, optim) for step in range(101)]
+    assert warmth[0] == 1.0
+    assert warmth[75] == warmth[100] == pytest.approx(0.0625)
+    assert all(a >= b for a, b in pairwise(warmth))
+
+
+def test_a_file_stands_on_its_bases(tmp_path: Path, recordings: Path) -> None:
+    write_config(tmp_path / "small.yaml", recordings)
+    (tmp_path / "more.yaml").write_text("base: small.yaml\nmodel: {vocabulary: 32, grid: 32}\noptim: {steps: 5}\n")
+    (tmp_path / "other.yaml").write_text("seed: 7\n")
+    (tmp_path / "top.yaml").write_text("base: [more.yaml, other.yaml]\nmodel: {vocabulary: 64}\n")
+    config = load_config(tmp_path / "top.yaml", ["optim.steps=6"])
+    assert (config.name, config.seed, config.model.vocabulary, config.model.grid) == ("small", 7, 64, 32)
+    assert config.optim.steps == 6
+    (tmp_path / "small.yaml").write_text("base: top.yaml\n")
+    with pytest.raises(ValueError, match="is its own base"):
+        load_config(tmp_path / "top.yaml", [])
+
+
+def test_every_configuration_that_ships_is_sound() -> None:
+    root = Path(__file__).parents[1] / "configs"
+    files = [file for file in root.rglob("*.yaml") if "tables:" not in file.read_text()]
+    assert len(files) > 25
+    for file in files:
+        load_config(file, [])
+        if file.parent.name == "ablations":
+            lines = [line for line in file.read_text().splitlines() if not line.startswith("#")]
+            assert len(lines) <= 5, file
+
+
+def test_a_damaged_or_foreign_checkpoint_is_one_clear_error(config: TrainConfig, tmp_path: Path) -> None:
+    run = Run(config, tmp_path)
+    run.save()
+    wider = dataclasses.replace(config, model=dataclasses.replace(config.model, frame_channels=64))
+    with pytest.raises(TokenizerError, match="of another configuration"):
+        Run(wider, tmp_path).load()
+    run.checkpoint.write_bytes(run.checkpoint.read_bytes()[:1000])
+    with pytest.raises(TokenizerError, match="is damaged"):
+        run.load()
 
 
 @pytest.mark.parametrize(
@@ -142,8 +193,12 @@ def test_a_run_is_exported_and_evaluated(config: TrainConfig, recordings: Path, 
         (["nothing.yaml"], "nothing.yaml"),
         (["configs/heatmap2d-f8.yaml", "model.cels=9"], "cels"),
         (["configs/heatmap2d-f8.yaml", "optim.steps=many"], "steps"),
-        (["configs/heatmap2d-f8.yaml", "data.root=nowhere"], "no npz recordings at nowhere"),
+        (["configs/heatmap2d-f8.yaml", "model.quantizer=pq"], "quantizer"),
+        (["configs/heatmap2d-f8.yaml", "model.cells=7"], r"model.cells 7 must divide model.grid 64"),
+        (["configs/heatmap2d-f8.yaml", "model.network=conv3d"], "model.causal=false"),
+        (["configs/heatmap2d-f8.yaml", "data.root=nowhere"], "nowhere"),
         (["configs/heatmap2d-f8.yaml", "--resume", "nowhere"], "no run to resume in nowhere"),
+        (["configs/heatmap2d-f8.yaml", "--devices", "0"], "--devices must be 1 or more"),
     ],
 )
 def test_a_bad_command_line_is_one_clear_error(
@@ -153,3 +208,14 @@ def test_a_bad_command_line_is_one_clear_error(
         main([*arguments, f"runs={tmp_path}"])
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_command_trains_and_refuses_to_train_over_a_run(
+    recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_config(tmp_path / "small.yaml", recordings)
+    main([str(file), *SMALL, "--precision", "fp32"])
+    assert not load_config(tmp_path / "runs" / "small" / "config.yaml", []).optim.bfloat16
+    with pytest.raises(SystemExit):
+        main([str(file), *SMALL])
+    assert "holds a run already" in capsys.readouterr().err

@@ -1,14 +1,18 @@
-"""What a training run is made of: a YAML file over typed defaults, then key=value pairs over the file."""
+"""What a training run is made of: a YAML file over typed defaults, then key=value pairs over the file.
+
+A file may stand on others: `base: FILE` (or a list of files, later ones over earlier ones), relative to itself.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
+from training.adversary import AdversaryConfig
 from training.data.windows import AugmentConfig
 from training.losses import LossConfig
-from training.model.tokenizer import ModelConfig
+from training.model.config import ModelConfig
 
 
 @dataclass
@@ -26,8 +30,9 @@ class DataConfig:
     root: str = "data"
     train: list[GroupConfig] = field(default_factory=list)
     validate: list[str] = field(default_factory=list)
-    hops: int = 5  # per window
-    batch: int = 8  # windows per step
+    hops: int = 5  # per window of a causal network; others take model.window
+    batch: int = 8  # windows per step and device
+    workers: int = 1  # threads that draw windows ahead; 0: drawn in between
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 
@@ -43,7 +48,11 @@ class OptimConfig:
     weight_decay: float = 0.02
     clip: float = 1.0
     dead_share: float = 0.1  # codes used less than this share of the uniform are revived
+    temperature: float = 1.0  # dVAE: of the sampling at the first step
+    last_temperature: float = 0.0625  # and from three quarters of the steps on
     bfloat16: bool = True
+    compile: bool = False  # let torch compile the network: pays on a GPU
+    device: str = "auto"  # a GPU where there is one, else the CPU
     threads: int = 0  # 0: as many as the machine has
 
 
@@ -59,13 +68,61 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     losses: LossConfig = field(default_factory=LossConfig)
+    adversary: AdversaryConfig = field(default_factory=AdversaryConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+
+    @property
+    def packets(self) -> int:
+        """Packets per training window."""
+        return self.data.hops if self.model.causal else 1
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens of each level that one step on one device rounds."""
+        return self.data.batch * self.packets * self.model.steps * self.model.places
+
+    def check(self) -> None:
+        """Raise ValueError, naming the key, where the parts do not go together."""
+        self.model.check()
+        frames = self.packets * self.model.packet
+        if self.adversary.weight > 0 and min(frames, self.adversary.frames) < 2**self.adversary.layers:
+            raise ValueError(
+                f"adversary.layers={self.adversary.layers} needs {2**self.adversary.layers} frames: raise "
+                "adversary.frames, or the window with data.hops or model.window"
+            )
 
 
 def load_config(file: Path, changes: list[str]) -> TrainConfig:
-    """Read a run's configuration; unknown keys and wrong types are errors that name the key."""
-    merged = OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.load(file), OmegaConf.from_dotlist(changes))
-    return cast(TrainConfig, OmegaConf.to_object(merged))
+    """Read a run's configuration; unknown keys and wrong types are errors that name the key.
+
+    Raises FileNotFoundError, ValueError or OmegaConfBaseException.
+    """
+    return typed(read_layers(file), changes)
+
+
+def read_layers(file: Path, seen: tuple[Path, ...] = ()) -> DictConfig:
+    """Return a YAML file merged over the files that it names as its `base`."""
+    if file.resolve() in seen:
+        raise ValueError(f"{file} is its own base")
+    own = OmegaConf.load(file)
+    if not isinstance(own, DictConfig):
+        raise ValueError(f"{file} must hold keys and values")
+    return over_bases(own, file.parent, (*seen, file.resolve()))
+
+
+def over_bases(own: DictConfig, folder: Path, seen: tuple[Path, ...] = ()) -> DictConfig:
+    """Return keys and values merged over the files that they name as their `base`, relative to a folder."""
+    bases = own.pop("base", [])
+    layers = [read_layers(folder / base, seen) for base in ([bases] if isinstance(bases, str) else bases)]
+    return cast(DictConfig, OmegaConf.merge(*layers, own))
+
+
+def typed(layers: DictConfig, changes: list[str]) -> TrainConfig:
+    """Put keys and values, then key=value pairs, over the defaults, and check them."""
+    merged = OmegaConf.merge(OmegaConf.structured(TrainConfig), layers, OmegaConf.from_dotlist(changes))
+    config = cast(TrainConfig, OmegaConf.to_object(merged))
+    config.check()
+    return config
 
 
 def save_config(config: TrainConfig, file: Path) -> None:

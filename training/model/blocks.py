@@ -1,4 +1,4 @@
-"""Residual blocks: one for every frame, one for the token grid."""
+"""Residual blocks of the patch network: one for every frame, one for the token grid."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -32,10 +32,10 @@ class FeedForward(nn.Module):
 class FrameBlock(nn.Module):
     """Mixes the recent frames at each place, then the channels. Norms are per place and instant: nothing leaks."""
 
-    def __init__(self, channels: int, places: int) -> None:
+    def __init__(self, channels: int, places: int, causal: bool = True) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(channels)
-        self.time = TimeMix(channels, kernel=3, places=places)
+        self.time = TimeMix(channels, kernel=3, places=places, causal=causal)
         self.feed = FeedForward(channels, expansion=2)
 
     def forward(self, x: Tensor, state: State) -> Tensor:
@@ -45,13 +45,16 @@ class FrameBlock(nn.Module):
 
 
 class TokenBlock(nn.Module):
-    """Mixes a hop with the one before it, then all places of the hop (attention within one instant), then channels."""
+    """Mixes a hop with the one before it, then all places of the hop (attention within one instant), then channels.
 
-    def __init__(self, channels: int, places: int, head_channels: int = 32) -> None:
+    With `causal` False the attention is over all places of all hops of the window.
+    """
+
+    def __init__(self, channels: int, places: int, causal: bool = True, head_channels: int = 32) -> None:
         super().__init__()
-        self.heads = channels // head_channels
+        self.heads, self.causal = channels // head_channels, causal
         self.norm_time = nn.LayerNorm(channels)
-        self.time = TimeMix(channels, kernel=2, places=places)
+        self.time = TimeMix(channels, kernel=2, places=places, causal=causal)
         self.norm = nn.LayerNorm(channels)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.out = nn.Linear(channels, channels)
@@ -61,7 +64,8 @@ class TokenBlock(nn.Module):
         """[B, T, N, C] -> [B, T, N, C], T counting hops."""
         x = x + self.time(self.norm_time(x), state)
         batch, hops, places, channels = x.shape
-        qkv = self.qkv(self.norm(x)).view(batch * hops, places, 3, self.heads, channels // self.heads)
+        rows, seen = (batch * hops, places) if self.causal else (batch, hops * places)
+        qkv = self.qkv(self.norm(x)).view(rows, seen, 3, self.heads, channels // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         mixed = attend(query, key, value)
         x = x + self.out(mixed.transpose(1, 2).reshape(batch, hops, places, channels))

@@ -1,183 +1,128 @@
-"""The causal VQ tokenizer of heatmaps: encoder, codebook, decoder.
+"""The VQ tokenizer of heatmaps: encoder, quantizer, decoder.
 
 After "Adversarially-Refined VQ-GAN with Dense Motion Tokenization for Spatio-Temporal Heatmaps" (arXiv 2509.19252),
-made streaming: per-frame work is pointwise with short causal time mixing, space is mixed by attention within one hop.
+made streaming (`training.model.causal`), beside the paper's own network (`training.model.windowed`).
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from vector_quantize_pytorch import VectorQuantize
 
-from training.model.axes import AxisHead, Gather, expected_position
-from training.model.blocks import FrameBlock, TokenBlock
-from training.model.patches import PatchStem, marginals
-from training.model.streaming import State, name_states, reset_rows, zero_state
+from stream.motion.heatmap import planes_of
+from training.model.axes import expected_position
+from training.model.causal import Decoder, Encoder, PatchDecoder
+from training.model.config import ModelConfig
+from training.model.maps import joints_of_maps, outer
+from training.model.quantizers import make_quantizer
+from training.model.streaming import State, reset_rows, zero_state
+from training.model.windowed import WindowedDecoder, WindowedEncoder
 
+__all__ = ["ModelConfig", "Reconstruction", "Tokenizer"]
 
-@dataclass
-class ModelConfig:
-    """Sizes of a tokenizer."""
-
-    dims: int = 2  # 2: image plane; 3: three projections
-    grid: int = 64  # side of a heatmap, pixels
-    sigma: float = 2.0  # of the Gaussian, pixels of the grid
-    hop: int = 8  # frames per packet: the stride in time
-    cells: int = 8  # side of the token grid
-    vocabulary: int = 512
-    code_channels: int = 8  # channels of the cosine lookup
-    basis: int = 16  # coefficients per patch and joint
-    frame_channels: int = 128
-    token_channels: int = 192
-    joint_channels: int = 128
-    said_channels: int = 12  # that each place contributes to the joints
-    frame_blocks: int = 2
-    token_blocks: int = 4
-    joint_blocks: int = 1
-    joints: int = 17
-
-    @property
-    def maps(self) -> int:
-        """Heatmaps per frame."""
-        return self.joints * (3 if self.dims == 3 else 1)
-
-    @property
-    def places(self) -> int:
-        """Places of the token grid."""
-        return self.cells * self.cells
-
-
-class Encoder(nn.Module):
-    """Keypoints (or heatmaps) of whole hops to one latent vector per place and hop."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        c = self.config = config
-        self.stem = PatchStem(c.maps, c.grid, c.cells, c.basis, c.frame_channels)
-        self.place_in_frame = nn.Parameter(torch.randn(c.places, c.frame_channels) * 0.02)
-        self.frame = nn.ModuleList(FrameBlock(c.frame_channels, c.places) for _ in range(c.frame_blocks))
-        self.merge = nn.Linear(c.hop * c.frame_channels, c.token_channels)
-        self.place_in_hop = nn.Parameter(torch.randn(c.places, c.token_channels) * 0.02)
-        self.token = nn.ModuleList(TokenBlock(c.token_channels, c.places) for _ in range(c.token_blocks))
-        self.norm = nn.LayerNorm(c.token_channels)
-        self.states = name_states(self)
-
-    def forward(self, x: Tensor, state: State) -> Tensor:
-        """[B, T, J, D + 1] keypoints or [B, M, T, G, G] heatmaps, T whole hops -> latents [B, T / hop, N, C]."""
-        c = self.config
-        h = self.stem.from_heatmaps(x) if x.dim() == 5 else self.stem(*marginals(x, c.grid, c.sigma))
-        h = h + self.place_in_frame
-        for block in self.frame:
-            h = block(h, state)
-        batch, frames, places, channels = h.shape
-        h = h.view(batch, frames // c.hop, c.hop, places, channels).transpose(2, 3)
-        h = self.merge(h.reshape(batch, frames // c.hop, places, c.hop * channels)) + self.place_in_hop
-        for block in self.token:
-            h = block(h, state)
-        return self.norm(h)
-
-
-class Decoder(nn.Module):
-    """Latent vectors per place and hop back to the distribution of every joint along each axis, frame by frame."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        c = self.config = config
-        self.place = nn.Parameter(torch.randn(c.places, c.token_channels) * 0.02)
-        self.token = nn.ModuleList(TokenBlock(c.token_channels, c.places) for _ in range(c.token_blocks))
-        self.gather = Gather(c.places, c.token_channels, c.said_channels, c.joints, c.joint_channels)
-        self.joint = nn.ModuleList(TokenBlock(c.joint_channels, c.joints) for _ in range(c.joint_blocks))
-        self.split = nn.Linear(c.joint_channels, c.hop * c.frame_channels)
-        self.frame = nn.ModuleList(FrameBlock(c.frame_channels, c.joints) for _ in range(c.frame_blocks))
-        self.head = AxisHead(c.dims, c.grid, c.frame_channels)
-        self.presence = nn.Linear(c.frame_channels, 1)
-        self.states = name_states(self)
-
-    def forward(self, latent: Tensor, state: State) -> tuple[Tensor, Tensor]:
-        """[B, hops, N, C] -> logits along each axis [B, T, J, D, G], logits of presence [B, T, J]."""
-        c = self.config
-        h = latent + self.place
-        for block in self.token:
-            h = block(h, state)
-        h = self.gather(h)
-        for block in self.joint:
-            h = block(h, state)
-        batch, hops, joints, _ = h.shape
-        h = self.split(h).view(batch, hops, joints, c.hop, c.frame_channels).transpose(2, 3)
-        h = h.reshape(batch, hops * c.hop, joints, c.frame_channels)
-        for block in self.frame:
-            h = block(h, state)
-        return self.head(h), self.presence(h).squeeze(-1)
+ALL = slice(None)
 
 
 @dataclass
 class Reconstruction:
-    """What training needs of one pass."""
+    """One pass through encoder, quantizer and decoder.
 
-    joints: Tensor  # [B, T, J, D], box coordinates
-    logits: Tensor  # [B, T, J, D, G], of the joint's position along each axis
-    presence: Tensor  # [B, T, J], logits
-    tokens: Tensor  # [B, hops, N]
-    commitment: Tensor
+    The decoder drew either the distribution of each joint along each axis (`axes`), or heatmaps (`maps`); joints and
+    presence are None where the maps are of limbs, which show no joints.
+    """
+
+    joints: Tensor | None  # [B, T, V * J, D], box coordinates
+    presence: Tensor | None  # [B, T, V * J], logits
+    axes: Tensor | None  # [B, T, J, D, G], logits of the joint's position along each axis
+    maps: Tensor | None  # [B, M, T, G, G], logits of the heatmaps' pixels
+    tokens: Tensor  # int [B, hops, N, L]
+    penalties: dict[str, Tensor]  # the quantizer's terms of the loss, by name
+
+    def heatmaps(self, sigma: float, frames: slice = ALL) -> Tensor:
+        """Return the decoded heatmaps of some frames, float [B, M, T, G, G] in 0..1, with gradients.
+
+        A map of distributions is their outer product, scaled so that a sure one has the height of a Gaussian of
+        `sigma` pixels, 1, and an unsure one is as much lower as it is wider.
+        """
+        if self.maps is not None:
+            return self.maps[:, :, frames].sigmoid()
+        assert self.axes is not None
+        assert self.presence is not None
+        height = (2 * math.pi) ** 0.5 * sigma
+        lines = (self.axes[:, frames].softmax(dim=-1) * height).unbind(dim=3)
+        there = self.presence[:, frames].sigmoid().unsqueeze(-1)
+        planes = planes_of(len(lines))
+        down = torch.cat([lines[row] for _, row in planes], dim=2)
+        across = torch.cat([lines[column] * there for column, _ in planes], dim=2)
+        return outer(down, across).clamp(max=1.0)
 
 
 class Tokenizer(nn.Module):
-    """Encoder, vector quantizer and decoder."""
+    """Encoder, quantizer and decoder. dead_below: uses per step below which a code of the codebook is revived."""
 
     def __init__(self, config: ModelConfig, dead_below: float = 0.0) -> None:
         super().__init__()
+        config.check()
         self.config = config
-        self.encoder = Encoder(config)
-        self.decoder = Decoder(config)
-        self.quantizer = VectorQuantize(
-            dim=config.token_channels,
-            codebook_size=config.vocabulary,
-            codebook_dim=config.code_channels,
-            use_cosine_sim=True,
-            kmeans_init=True,
-            decay=0.99,
-            threshold_ema_dead_code=dead_below,
-            commitment_weight=1.0,
-            rotation_trick=False,
-        )
+        conv3d, axes = config.network == "conv3d", config.outputs == "axes"
+        self.encoder = WindowedEncoder(config) if conv3d else Encoder(config)
+        self.decoder: Decoder | PatchDecoder | WindowedDecoder
+        self.decoder = WindowedDecoder(config) if conv3d else Decoder(config) if axes else PatchDecoder(config)
+        self.codes = make_quantizer(config, dead_below)
+        self.quantizer = self.codes.module
 
-    def forward(self, keypoints: Tensor, quantize: bool = True) -> Reconstruction:
-        """Encode and decode whole hops from the zero state. keypoints: [B, T, J, D + 1]."""
+    def forward(self, keypoints: Tensor, quantize: bool = True, temperature: float = 1.0) -> Reconstruction:
+        """Encode and decode whole hops from the zero state. keypoints: [B, T, V * J, D + 1].
+
+        quantize False: as a plain autoencoder. temperature: of the quantizer's sampling, where it samples.
+        """
         batch = keypoints.shape[0]
         latent = self.encoder(keypoints, State(zero_state(self.encoder.states, keypoints)))
         flat = latent.flatten(1, 2)
         if quantize:
-            code, tokens, commitment = self.quantizer(flat)
-        else:  # warm-up as a plain autoencoder, through the same narrow neck
-            code = self.quantizer.project_out(nn.functional.normalize(self.quantizer.project_in(flat), dim=-1))
-            tokens, commitment = flat.new_zeros(flat.shape[:2], dtype=torch.long), flat.new_zeros(())
+            rounded = self.codes.quantize(flat, temperature)
+            code, tokens, penalties = rounded.codes, rounded.tokens, rounded.penalties
+        else:
+            code, penalties = self.codes.plain(flat), {}
+            tokens = flat.new_zeros((*flat.shape[:2], self.codes.levels), dtype=torch.long)
         code = code.view(batch, -1, self.config.places, self.config.token_channels)
-        logits, presence = self.decoder(code, State(zero_state(self.decoder.states, code)))
-        tokens = tokens.view(batch, -1, self.config.places)
-        return Reconstruction(expected_position(logits), logits, presence.float(), tokens, commitment.sum())
+        drawn, presence = self.decoder(code, State(zero_state(self.decoder.states, code)))
+        tokens = tokens.view(batch, -1, self.config.places, self.codes.levels)
+        axes, maps = (drawn, None) if self.config.outputs == "axes" else (None, drawn)
+        joints, presence = self._joints(drawn, presence)
+        return Reconstruction(joints, presence, axes, maps, tokens, penalties)
 
-    @property
-    def codebook(self) -> Tensor:
-        """Unit vectors [V, code channels] of the lookup."""
-        return self.quantizer.codebook
+    def _joints(self, drawn: Tensor, presence: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """Return joints and the logits of their presence, where what is drawn shows joints."""
+        if not self.config.has_joints:
+            return None, None
+        if presence is None:
+            return joints_of_maps(drawn, self.config)
+        return expected_position(drawn), presence.float()
 
     def encode_step(
         self, x: Tensor, reset: Tensor, state: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """One step of the live encoder: x of whole hops, reset [B], state by path -> tokens, latents, new state.
 
-        tokens: int32 [B, hops, N]; latents: float32 [B, hops, N, code channels], unit vectors before rounding.
-        The lookup is by largest cosine, in float32.
+        tokens: int32 [B, hops, N, L]; latents: float32 [B, hops, N, L, K], as they were before rounding.
         """
         now = State(reset_rows(state, reset))
-        latent = nn.functional.normalize(self.quantizer.project_in(self.encoder(x, now)).float(), dim=-1)
-        return (latent @ self.codebook.t()).argmax(dim=-1).to(torch.int32), latent, now.new
+        latent = self.codes.latent(self.encoder(x, now))
+        return self.codes.lookup(latent), latent, now.new
 
     def decode_step(
         self, tokens: Tensor, reset: Tensor, state: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """One step of the live decoder: tokens [B, hops, N] -> joints [B, T, J, D], confidence [B, T, J], new state."""
+        """One step of the live decoder: tokens [B, hops, N, L] -> joints, confidence, new state.
+
+        joints: [B, T, V * J, D] in box coordinates; confidence: [B, T, V * J] in 0..1. Raises ValueError where the
+        decoder draws limbs, which show no joints.
+        """
         now = State(reset_rows(state, reset))
-        logits, presence = self.decoder(self.quantizer.project_out(self.codebook[tokens.long()]), now)
-        return expected_position(logits), presence.float().sigmoid(), now.new
+        drawn, logits = self.decoder(self.codes.decode(tokens), now)
+        joints, presence = self._joints(drawn, logits)
+        if joints is None or presence is None:
+            raise ValueError(f"maps of model.outputs={self.config.outputs} show no joints to decode")
+        return joints, presence.sigmoid(), now.new

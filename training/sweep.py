@@ -1,0 +1,188 @@
+"""Fill the tables of a sweep: python -m training.sweep configs/sweeps/paper.yaml [key=value ...] [--dry-run].
+
+One row at a time: train, evaluate, append to runs/SWEEP/results.jsonl, write the page. Started again, it goes on where
+it stopped; a row whose configuration changed is trained again.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor
+
+from engine.errors import KinetokenError
+from training import provenance
+from training.codecs import open_codec
+from training.config import TrainConfig, load_config
+from training.evaluate import figures, run_sets
+from training.probe import probe
+from training.report import write_page
+from training.run import Run, build
+from training.tables import Row, SweepConfig, load_sweep, rows_of, slug, what_counts
+from training.train import train
+
+TIMED = 3
+"""Steps that a dry run times, after one to warm up."""
+
+
+def read_results(file: Path) -> dict[str, dict[str, Any]]:
+    """Return the last result of every row, by name; a line cut off by a loss of power is left out."""
+    found = {}
+    for line in file.read_text().splitlines() if file.is_file() else []:
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        found[entry["row"]] = entry
+    return found
+
+
+def fill(row: Row, sweep: SweepConfig, runs: Path, root: Path) -> dict[str, Any] | None:
+    """Train a row where it needs to be, and evaluate it; None where it was stopped."""
+    start = time.monotonic()
+    entry: dict[str, Any] = {"row": row.name, "digest": row.digest, "code": provenance.code_version()}
+    entry["machine"] = provenance.machine()
+    if row.config:
+        if not _train(row.config, runs / slug(row.name)):
+            return None
+        entry["training_seconds"] = round(time.monotonic() - start, 1)
+        entry |= {"steps": row.config.optim.steps, "seed": row.config.seed, "batch": row.config.data.batch}
+        entry["trained_on"] = [group.path for group in row.config.data.train]
+        entry["parameters"] = sum(p.numel() for p in build(row.config).parameters())
+        entry["dims"] = row.config.model.dims
+    codec, sizes = open_codec(row.where(runs))
+    sets = run_sets(codec, sizes, [root / path for path in sweep.evaluate], sweep.every)
+    entry["figures"] = {name: figures(part, sizes) for name, part in sets.items()}
+    entry["figures"] = dict(zip(sweep.evaluate, entry["figures"].values(), strict=True))
+    if row.probed:
+        found = probe(row.where(runs), [root / path for path in sweep.probe])
+        entry["probe"] = dict(zip(sweep.probe, found.values(), strict=True))
+    return entry
+
+
+def _train(config: TrainConfig, folder: Path) -> bool:
+    """Train from the start, or go on where an earlier sweep stopped; a run of another configuration makes way."""
+    known = folder / "config.yaml"
+    resume = (folder / "checkpoint.pt").is_file()
+    if resume and what_counts(load_config(known, [])) != what_counts(config):
+        aside = folder.with_name(f"{folder.name}-{int(known.stat().st_mtime)}")
+        folder.rename(aside)
+        print(f"{folder.name}: the configuration changed; the run before is kept in {aside}")
+        resume = False
+    return train(config, folder, resume)
+
+
+class _Anything:
+    """Windows of nothing in particular, to time a step with."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        model, data = config.model, config.data
+        frames, joints = config.packets * model.packet, model.views * model.joints
+        self.keypoints = torch.rand(data.batch, frames, joints, model.dims + 1)
+        self.keypoints[..., -1] = 1
+
+    def take(self, step: int) -> tuple[Tensor, Tensor]:
+        """See `training.run.Batches`."""
+        return self.keypoints, self.keypoints[..., :-1]
+
+
+def seconds_per_step(config: TrainConfig) -> float:
+    """Time a few steps of a row, adversary and codebook on."""
+    if config.optim.threads:
+        torch.set_num_threads(config.optim.threads)
+    with tempfile.TemporaryDirectory() as scratch:
+        run = Run(config, Path(scratch))
+        run.step = max(config.optim.plain_steps, config.adversary.start)
+        batches = _Anything(config)
+        run.advance(batches)
+        start = time.monotonic()
+        for _ in range(TIMED):
+            run.advance(batches)
+    return (time.monotonic() - start) / TIMED
+
+
+def plan(rows: Sequence[Row], results: dict[str, dict[str, Any]]) -> Iterator[tuple[str, float]]:
+    """Yield each row's state and the seconds that its training would take here, 0 where it is done."""
+    for row in rows:
+        if results.get(row.name, {}).get("digest") == row.digest:
+            yield f"{row.name}: done", 0.0
+        elif row.config is None:
+            yield f"{row.name}: to evaluate, {row.tokenizer}", 0.0
+        else:
+            pace = seconds_per_step(row.config)
+            seconds = pace * row.config.optim.steps
+            yield f"{row.name}: {row.config.optim.steps} steps of {pace:.2f} s, {seconds / 60:.0f} min", seconds
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.sweep", description="Train and evaluate the rows of tables.", allow_abbrev=False
+    )
+    parser.add_argument("sweep", type=Path, help="a YAML file, such as configs/sweeps/paper.yaml")
+    parser.add_argument("changes", nargs="*", help="key=value over every row's configuration, such as data.root=data")
+    parser.add_argument("--only", action="append", metavar="ROW", help="fill this row alone; may be given again")
+    parser.add_argument("--dry-run", action="store_true", help="print the rows and how long each would train here")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the command line and fill the tables."""
+    parser = build_parser()
+    args = parser.parse_intermixed_args(argv)
+    try:
+        sweep = load_sweep(args.sweep)
+        rows = rows_of(sweep, args.sweep.parent, args.changes)
+        unknown = sorted(set(args.only or ()) - {row.name for row in rows})
+        if unknown:
+            raise ValueError(f"--only: no row {unknown[0]!r}; there are {', '.join(repr(row.name) for row in rows)}")
+        wanted = [row for row in rows if not args.only or row.name in args.only]
+        general = OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.from_dotlist(args.changes))
+        runs, root = Path(general.runs) / sweep.name, Path(general.data.root)
+        results = read_results(runs / "results.jsonl")
+        if args.dry_run:
+            total = 0.0
+            for line, seconds in plan(wanted, results):
+                print(line, flush=True)
+                total += seconds
+            print(f"to train: {total / 60:.0f} min, evaluation beside")
+            return
+        sweep_rows(sweep, wanted, runs, root)
+    except (OSError, ValueError, OmegaConfBaseException) as error:
+        parser.error(str(error))
+    except KinetokenError as error:
+        parser.exit(error.exit_code, f"{parser.prog}: error: {error}\n")
+    except KeyboardInterrupt:
+        parser.exit(130, "stopped: the same command goes on from here\n")
+
+
+def sweep_rows(sweep: SweepConfig, rows: Sequence[Row], runs: Path, root: Path) -> None:
+    """Fill the rows that have no result yet, one after the other, and write the page after each."""
+    file = runs / "results.jsonl"
+    runs.mkdir(parents=True, exist_ok=True)
+    for number, row in enumerate(rows, 1):
+        if read_results(file).get(row.name, {}).get("digest") == row.digest:
+            print(f"{row.name}: done before")
+            continue
+        print(f"{row.name}: row {number} of {len(rows)}", flush=True)
+        entry = fill(row, sweep, runs, root)
+        if entry is None:
+            raise KeyboardInterrupt
+        with file.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(entry) + "\n")
+        if sweep.page:
+            write_page(sweep, read_results(file), runs, root, final=False)
+    if sweep.page:
+        write_page(sweep, read_results(file), runs, root, final=True)
+        print(sweep.page)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""What a sweep is made of: tables of rows, each a configuration on a base or a tokenizer that is there already."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import OmegaConf
+
+from training.config import TrainConfig, over_bases, typed
+
+PLACES = {
+    "": ("runs", "name", "save_every", "validate_every"),
+    "data": ("root", "workers"),
+    "optim": ("threads", "device"),
+}
+"""Keys, by section, that say where and how comfortably a row is trained, and change no result."""
+
+
+@dataclass
+class TableConfig:
+    """One table of the page.
+
+    rows: each a name, `row`, and either a configuration (`base`, and keys over it), `same`: the name of a row of an
+    earlier table, or `tokenizer`: an exported one, evaluated only. published: figures of others, to stand beside;
+    probe: true where the sweep's linear probe is to be run on it, too.
+    """
+
+    title: str = ""
+    about: str = ""
+    columns: list[str] = field(default_factory=list)
+    against: str = ""  # the row that the others are compared to
+    figure: str = ""  # "rate-distortion": draw bits against error, too
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
+class SweepConfig:
+    """A sweep: tables, what their rows are evaluated on, and the page that shows them."""
+
+    name: str = "sweep"
+    page: str = ""  # Markdown file to write; its figures go into a folder of the same name
+    every: int = 1  # take each so manieth recording
+    evaluate: list[str] = field(default_factory=list)
+    probe: list[str] = field(default_factory=list)  # sets, whole, whose contents a linear probe is to tell apart
+    tables: list[TableConfig] = field(default_factory=list)
+
+
+@dataclass
+class Row:
+    """One thing to evaluate. config: None where `tokenizer` names an exported one."""
+
+    name: str
+    config: TrainConfig | None
+    tokenizer: str
+    probed: bool
+    digest: str
+
+    def where(self, runs: Path) -> str:
+        """Return what can be evaluated: the run's folder or the tokenizer."""
+        return str(runs / slug(self.name)) if self.config else self.tokenizer
+
+
+def slug(name: str) -> str:
+    """Return a name for a folder."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def load_sweep(file: Path) -> SweepConfig:
+    """Read a sweep. Raises FileNotFoundError, ValueError or OmegaConfBaseException."""
+    loaded = OmegaConf.merge(OmegaConf.structured(SweepConfig), OmegaConf.load(file))
+    sweep = cast(SweepConfig, OmegaConf.to_object(loaded))
+    if not sweep.evaluate:
+        raise ValueError(f"{file}: say what to evaluate on, evaluate: [SET, ...]")
+    return sweep
+
+
+def rows_of(sweep: SweepConfig, folder: Path, changes: list[str]) -> list[Row]:
+    """Return the rows to fill, in order. changes: key=value pairs over every row's configuration."""
+    found: dict[str, Row] = {}
+    for entry in (entry for table in sweep.tables for entry in table.rows):
+        name = entry.get("row", "")
+        if not name:
+            raise ValueError(f"every row needs a name: row: NAME, in {entry}")
+        if "same" in entry:
+            if entry["same"] not in found:
+                raise ValueError(f"row {name!r} is the same as {entry['same']!r}, of which there is none before it")
+            continue
+        if name in found:
+            raise ValueError(f"two rows are called {name!r}")
+        keys = {key: value for key, value in entry.items() if key not in ("row", "published", "tokenizer", "probe")}
+        config = None
+        if "tokenizer" not in entry:
+            config = typed(over_bases(OmegaConf.create(keys), folder), changes)
+            config.name = slug(name)
+        probed = bool(entry.get("probe"))
+        found[name] = Row(name, config, entry.get("tokenizer", ""), probed, _digest(config, sweep, probed))
+    return list(found.values())
+
+
+def what_counts(config: TrainConfig) -> dict[str, Any]:
+    """Return the keys and values of a configuration that its result hangs on."""
+    keys = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(config)))
+    for section, names in PLACES.items():
+        for name in names:
+            del (keys[section] if section else keys)[name]
+    return keys
+
+
+def _digest(config: TrainConfig | None, sweep: SweepConfig, probed: bool) -> str:
+    """Return what tells whether a result still belongs to its row."""
+    keys = what_counts(config) if config else {}
+    keys["evaluated"] = [sweep.every, sweep.evaluate, sweep.probe if probed else []]
+    return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()[:16]
