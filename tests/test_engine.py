@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -25,7 +26,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A small tokenizer of random weights, exported in both forms of input."""
     torch.manual_seed(0)
     network = Tokenizer(ModelConfig(grid=32, frame_channels=32, token_channels=32, token_blocks=1)).eval()
-    codebook = network.quantizer._codebook
+    codebook: Any = network.quantizer._codebook
     codebook.initted.fill_(True)
     codebook.embed.copy_(torch.nn.functional.normalize(torch.randn_like(codebook.embed), dim=-1))
     folder = tmp_path_factory.mktemp("tokenizers")
