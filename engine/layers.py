@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import openvino
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from engine.backends.base import zeros
-from engine.backends.openvino import has_bfloat16, hints, read
+from engine.backends.openvino import core, has_bfloat16, hints, read
 from engine.backends.openvino_parts import cut
 from engine.command import add_tokenizer, run
 from engine.spec import load_tokenizer
@@ -31,7 +30,7 @@ def by_kind(file: Path, batch: int, precision: str) -> dict[str, float]:
     parts = [(model, "f32")] if precision == "fp32" else cut(model)
     spent: dict[str, float] = defaultdict(float)
     for part, hint in parts:
-        compiled = openvino.Core().compile_model(part, "CPU", hints(hint) | {"PERF_COUNT": "YES"})
+        compiled = core().compile_model(part, "CPU", hints(hint) | {"PERF_COUNT": "YES"})
         request = compiled.create_infer_request()
         feeds = zeros({port.any_name: tuple(port.shape) for port in compiled.inputs}, batch)
         layers: dict[str, list[float]] = defaultdict(list)

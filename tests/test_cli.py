@@ -1,8 +1,7 @@
 """The shared command line: flags from a dataclass, one line an error, the right exit code, an orderly stop."""
 
+import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -147,30 +146,14 @@ def test_other_errors_are_reported_as_ours_to_mend(capsys: pytest.CaptureFixture
     assert err.endswith("error: unexpected failure, please report it: RuntimeError('oops')\n")
 
 
-SIGNALLED = """
-import os, signal, sys, threading
-from dataclasses import dataclass
-from stream.cli import run
-
-@dataclass(frozen=True)
-class Config:
-    '''Nothing to set.'''
-
-def main(config, stop):
-    os.kill(os.getpid(), number)
-    assert stop.wait(10)
-    os.kill(os.getpid(), number)  # a second one changes nothing
-
-number = int(sys.argv.pop())
-signal.signal(signal.SIGINT, signal.default_int_handler)
-before = signal.getsignal(number)
-code = run(main, Config, prog="signalled", examples="", argv=[])
-sys.exit(code if signal.getsignal(number) is before else 70)
-"""
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_sets_the_stop_event(number: signal.Signals) -> None:
-    # In a process of its own: other tests load libraries into ours that do not bear signals.
-    child = subprocess.run([sys.executable, "-c", SIGNALLED, str(int(number))], timeout=60)
-    assert child.returncode == 0
+    before = signal.getsignal(number)
+
+    def main(config: Config, stop: threading.Event) -> None:
+        os.kill(os.getpid(), number)
+        assert stop.wait(10)
+        os.kill(os.getpid(), number)  # a second one changes nothing
+
+    assert call(main=main)[0] == 0
+    assert signal.getsignal(number) is before

@@ -1,5 +1,7 @@
 """OpenVINO: batches of every size, half precision that leaves the ends alone, weights unpacked once, and the cache."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from engine.backends.base import Precision
-from engine.backends.openvino import BUCKETS, OpenVinoGraph, has_bfloat16, read
+from engine.backends.openvino import BUCKETS, OpenVinoGraph, core, has_bfloat16, read
 from engine.backends.openvino_parts import cut
 from engine.cache import VARIABLE
 from engine.errors import EngineError
@@ -96,7 +98,7 @@ def test_a_decoder_stays_in_float32(name: str) -> None:
 def layers(model: object, precision: str) -> list[tuple[str, str]]:
     """Type and precision of the layers that run, constants left out."""
     hints = {"INFERENCE_PRECISION_HINT": precision}
-    running = openvino.Core().compile_model(model, "CPU", hints).get_runtime_model()
+    running = core().compile_model(model, "CPU", hints).get_runtime_model()
     info = [node.get_rt_info() for node in running.get_ordered_ops()]
     told = [(str(each["layerType"].astype(str)), str(each["runtimePrecision"].astype(str))) for each in info]
     return [each for each in told if each[0] not in ("Const", "Input", "Output")]
@@ -128,7 +130,7 @@ def test_what_a_shipped_graph_draws_is_what_is_drawn_outside(name: str) -> None:
     (head, _), *_ = cut(read(tokenizer.encoder, 4))
     x = demo(4, 1, spec.dims)[:, 0]
     x[1:, :, 9] = 0  # a joint that is missing
-    drawing = openvino.Core().compile_model(head, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    drawing = core().compile_model(head, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     lines = [line.reshape(*line.shape[:3], spec.grid) for line in drawing(x).to_tuple()]
     down = [marginal(x[..., row], spec.grid, spec.sigma) for _, row in planes_of(spec.dims)]
     outside = draw(x, spec.grid, spec.sigma)
@@ -196,3 +198,23 @@ def test_the_time_of_a_step_is_told_by_kind_of_layer(precision: str, capsys: pyt
     assert any("bf16" in kind for kind in kinds) == (precision == "bf16")
     whole = float(rows[-1][1])
     assert 0.9 * whole < sum(float(ms) for _, ms, _ in rows[:-1]) <= 1.05 * whole
+
+
+INTERRUPTED = """
+import os, signal, sys
+from engine.session import open_encoder
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+first = open_encoder("heatmap2d-f8", "openvino")
+second = open_encoder("heatmap3d-f8", "openvino")
+del first
+del second
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    sys.exit(70)
+"""
+
+
+def test_a_process_that_closed_its_sessions_bears_a_signal() -> None:
+    assert subprocess.run([sys.executable, "-c", INTERRUPTED], timeout=60).returncode == 70

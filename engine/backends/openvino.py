@@ -1,6 +1,7 @@
 """OpenVINO on the CPU: reads the ONNX graph and compiles it once per batch size, for short latency."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,17 @@ cache: so nothing is won by filling up to the next size, or by larger ones.
 """
 
 
+@cache
+def core() -> openvino.Core:
+    """Return the one OpenVINO of this process.
+
+    Never another: each one's CPU plugin puts up a stack for signals, and when two of them are not taken down in the
+    reverse order, that stack points to memory that is gone. The next signal with a Python handler, a Ctrl-C, then ends
+    the process with a segmentation fault (OpenVINO 2026.4, plugins/intel_cpu/src/plugin.cpp).
+    """
+    return openvino.Core()
+
+
 class OpenVinoGraph:
     """See `engine.backends.base.Graph`.
 
@@ -33,13 +45,12 @@ class OpenVinoGraph:
     """
 
     def __init__(self, file: Path, precision: Precision = "fp32") -> None:
-        self._core = openvino.Core()
         if precision not in ("fp32", "bf16"):
             raise EngineError(f"openvino runs in fp32 or bf16, not in {precision}: choose another --precision")
         if precision == "bf16" and not has_bfloat16():
             raise EngineError("this processor has no bfloat16: take --precision fp32")
         self._precision = precision
-        self._model = self._core.read_model(file)
+        self._model = core().read_model(file)
         self._cache = _cache()
         self.inputs = {
             port.any_name: tuple(d.get_length() if d.is_static else None for d in port.partial_shape)
@@ -67,7 +78,7 @@ class OpenVinoGraph:
             model = _of_batch(self._model.clone(), batch)
             parts = [(model, "f32")] if self._precision == "fp32" else cut(model)
             self._compiled[batch] = [
-                _Part(self._core.compile_model(part, "CPU", hints(precision) | self._cache))
+                _Part(core().compile_model(part, "CPU", hints(precision) | self._cache))
                 for part, precision in parts
             ]
         return self._compiled[batch]
@@ -91,7 +102,7 @@ class _Part:
 
 def read(file: Path, batch: int) -> Any:
     """Return an ONNX graph as a model of fixed batch."""
-    return _of_batch(openvino.Core().read_model(file), batch)
+    return _of_batch(core().read_model(file), batch)
 
 
 def hints(precision: str) -> dict[str, str]:
@@ -102,7 +113,7 @@ def hints(precision: str) -> dict[str, str]:
 
 def has_bfloat16() -> bool:
     """Whether this processor computes in bfloat16."""
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def square_product(side: int, precision: str) -> Callable[[], object]:
@@ -110,7 +121,7 @@ def square_product(side: int, precision: str) -> Callable[[], object]:
     matrix = np.random.default_rng(0).random((side, side), np.float32)
     x = opset13.parameter([side, side], np.float32)
     model = openvino.Model([opset13.matmul(x, opset13.constant(matrix), False, False)], [x])
-    request = openvino.Core().compile_model(model, "CPU", hints(precision)).create_infer_request()
+    request = core().compile_model(model, "CPU", hints(precision)).create_infer_request()
     return lambda: request.infer([matrix], share_inputs=True, share_outputs=True)
 
 
