@@ -78,8 +78,7 @@ class OpenVinoGraph:
             model = _of_batch(self._model.clone(), batch)
             parts = [(model, "f32")] if self._precision == "fp32" else cut(model)
             self._compiled[batch] = [
-                _Part(core().compile_model(part, "CPU", hints(precision) | self._cache))
-                for part, precision in parts
+                _Part(core().compile_model(part, "CPU", hints(precision) | self._cache)) for part, precision in parts
             ]
         return self._compiled[batch]
 
