@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from rich import box
@@ -24,7 +24,7 @@ from engine.command import run
 from engine.errors import KinetokenError
 from engine.flops import count_flop
 from engine.session import BACKENDS, Backend, Decoder, Encoder, open_decoder, open_encoder
-from engine.spec import Tokenizer, load_tokenizer
+from engine.spec import Part, Tokenizer, load_tokenizer
 from engine.startup import Start, cold_and_warm
 from engine.timing import PRODUCT_GFLOP, Timing, products, ratio, summary, take_turns
 
@@ -45,7 +45,6 @@ WIDTH = 120
 
 COUNTED = ("GFLOP", "GFLOP/s", "of peak")
 
-Part = Literal["encoder", "decoder"]
 PARTS: tuple[Part, Part] = ("encoder", "decoder")
 
 

@@ -1,10 +1,13 @@
 """Fixtures shared by the suite."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from processes import ROOT, Start
 
 import engine.backends  # noqa: F401  # before any test imports an engine itself: switches their reports off
 
@@ -29,3 +32,22 @@ def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         del os.environ["KINETOKEN_CACHE"]
     else:
         os.environ["KINETOKEN_CACHE"] = before
+
+
+@pytest.fixture
+def launch() -> Iterator[Start]:
+    """Start Python commands, as `launch("-m", "stream.producer", "--demo")`; none is left when the test is over."""
+    launched: list[subprocess.Popen[str]] = []
+
+    def begin(*command: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(
+            [sys.executable, *command], cwd=ROOT, env=os.environ | (env or {}), stdout=pipe, stderr=pipe, text=True
+        )
+        launched.append(process)
+        return process
+
+    yield begin
+    for process in launched:
+        process.kill()
+        process.communicate()

@@ -7,11 +7,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from log_samples import hops, packets_in
+from processes import ROOT, Start
 from wire_samples import PATIENCE, hop_of
 
 from stream.acknowledge import LoggedLines
@@ -21,8 +21,6 @@ from stream.heard import Heard
 from stream.log import TokenLog
 from stream.publisher import Publisher
 from stream.wire import Packet, encode
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def heard(packet: Packet) -> Heard:
@@ -64,25 +62,14 @@ def test_what_the_disk_does_not_take_is_not_acknowledged(
     assert [packet.seq for packet in packets_in(tmp_path / "a.db")] == [0, 3]
 
 
-Start = Callable[..., subprocess.Popen[str]]
-
-
 @pytest.fixture
-def start() -> Iterator[Start]:
-    """Start loggers; none is left when the test is over."""
-    started: list[subprocess.Popen[str]] = []
+def start(launch: Start) -> Start:
+    """Start loggers."""
 
     def begin(address: str, path: Path, *flags: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "stream.subscriber", "--connect", address, "--log", str(path), "--json"]
-        pipe = subprocess.PIPE
-        process = subprocess.Popen([*command, *flags], cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
-        started.append(process)
-        return process
+        return launch("-m", "stream.subscriber", "--connect", address, "--log", str(path), "--json", *flags)
 
-    yield begin
-    for process in started:
-        process.kill()
-        process.communicate()
+    return begin
 
 
 def test_a_killed_logger_loses_nothing_that_it_printed_and_gets_the_rest_later(start: Start, tmp_path: Path) -> None:

@@ -1,49 +1,26 @@
 """Stopping: at every stage a signal ends a command with its exit code, soon, and leaves no process behind."""
 
 import json
-import os
 import signal
 import socketserver
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 import zmq
 from log_samples import packets_in
+from processes import ROOT, Start
 
 from stream.client import TokenStream
 from stream.wire import Goodbye, Packet
 
-ROOT = Path(__file__).resolve().parents[1]
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 SOON = 5.0
 """Seconds within which a process must have ended: two, and three for a machine that is busy otherwise."""
-
-Start = Callable[..., subprocess.Popen[str]]
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """Start commands; none is left when the test is over."""
-    started: list[subprocess.Popen[str]] = []
-
-    def begin(*command: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(
-            [sys.executable, *command], cwd=ROOT, env=os.environ | (env or {}), stdout=pipe, stderr=pipe, text=True
-        )
-        started.append(process)
-        return process
-
-    yield begin
-    for process in started:
-        process.kill()
-        process.communicate()
 
 
 def stop(process: subprocess.Popen[str], number: signal.Signals, times: int = 1) -> str:
@@ -62,9 +39,9 @@ def stop(process: subprocess.Popen[str], number: signal.Signals, times: int = 1)
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("after", [0.1, 0.6])
 @pytest.mark.parametrize("module", ["producer", "subscriber"])
-def test_while_it_imports(start: Start, number: signal.Signals, after: float, module: str, tmp_path: Path) -> None:
+def test_while_it_imports(launch: Start, number: signal.Signals, after: float, module: str, tmp_path: Path) -> None:
     flag = ["--demo", "--bind"] if module == "producer" else ["--connect"]
-    process = start("-m", f"stream.{module}", *flag, f"ipc://{tmp_path}/socket")
+    process = launch("-m", f"stream.{module}", *flag, f"ipc://{tmp_path}/socket")
     wait_until_handled(process, number)
     time.sleep(after)
     stop(process, number)
@@ -101,8 +78,8 @@ sys.exit(run(stream.producer.main, stream.producer.Config, prog="producer", exam
 
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("how", ["time.sleep(60)", "lock(mutex); lock(mutex)"], ids=["in Python", "in a library"])
-def test_while_a_model_loads(start: Start, number: signal.Signals, how: str, tmp_path: Path) -> None:
-    process = start("-c", HANG.format(how=how), "--demo", "--bind", f"ipc://{tmp_path}/socket")
+def test_while_a_model_loads(launch: Start, number: signal.Signals, how: str, tmp_path: Path) -> None:
+    process = launch("-c", HANG.format(how=how), "--demo", "--bind", f"ipc://{tmp_path}/socket")
     assert process.stdout is not None
     assert process.stdout.readline() == "loading\n"
     stop(process, number)
@@ -131,7 +108,7 @@ sys.exit(run(stream.producer.main, stream.producer.Config, prog="producer", exam
 """
 
 
-def test_while_the_pose_model_is_downloaded(start: Start, tmp_path: Path) -> None:
+def test_while_the_pose_model_is_downloaded(launch: Start, tmp_path: Path) -> None:
     _Never.asked.clear()
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Never) as server:
         server.daemon_threads = True
@@ -140,7 +117,7 @@ def test_while_the_pose_model_is_downloaded(start: Start, tmp_path: Path) -> Non
         url = f"http://127.0.0.1:{server.server_address[1]}/pose_landmarker_full.task"
         flags = ["--camera", "0", "--bind", f"ipc://{tmp_path}/socket"]
         env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "KINETOKEN_POSE_MODEL": "", "no_proxy": "*"}
-        process = start("-c", DOWNLOAD, url, *flags, env=env)
+        process = launch("-c", DOWNLOAD, url, *flags, env=env)
         assert _Never.asked.wait(60), process.communicate()
         stop(process, signal.SIGTERM)
         server.shutdown()
@@ -148,8 +125,8 @@ def test_while_the_pose_model_is_downloaded(start: Start, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_while_it_waits_for_a_subscriber(start: Start, number: signal.Signals, tmp_path: Path) -> None:
-    process = start("-m", "stream.producer", "--demo", "--bind", f"ipc://{tmp_path}/socket", "--wait", "60")
+def test_while_it_waits_for_a_subscriber(launch: Start, number: signal.Signals, tmp_path: Path) -> None:
+    process = launch("-m", "stream.producer", "--demo", "--bind", f"ipc://{tmp_path}/socket", "--wait", "60")
     assert process.stderr is not None
     while "tokenizer" not in (line := process.stderr.readline()):
         assert line
@@ -159,12 +136,12 @@ def test_while_it_waits_for_a_subscriber(start: Start, number: signal.Signals, t
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("times", [1, 3])
 def test_while_it_runs_the_last_packet_sent_is_the_last_one_logged(
-    start: Start, number: signal.Signals, times: int, tmp_path: Path
+    launch: Start, number: signal.Signals, times: int, tmp_path: Path
 ) -> None:
     address, logs = f"ipc://{tmp_path}/socket", [tmp_path / "producer.db", tmp_path / "reader.db"]
     with TokenStream(address) as stream:
-        producer = start("-m", "stream.producer", "--demo", "--bind", address, "--wait", "60", "--log", str(logs[0]))
-        reader = start("-m", "stream.subscriber", "--connect", address, "--log", str(logs[1]), "--json", "--once")
+        producer = launch("-m", "stream.producer", "--demo", "--bind", address, "--wait", "60", "--log", str(logs[0]))
+        reader = launch("-m", "stream.subscriber", "--connect", address, "--log", str(logs[1]), "--json", "--once")
         packets: list[Packet] = []
         while len(packets) < 6:
             heard = stream.poll(60)
@@ -190,7 +167,7 @@ def test_while_it_runs_the_last_packet_sent_is_the_last_one_logged(
     assert {packet["track"]: packet["seq"] for packet in printed} == sent
 
 
-def test_a_replay_that_drains_ends_when_asked(start: Start, tmp_path: Path) -> None:
+def test_a_replay_that_drains_ends_when_asked(launch: Start, tmp_path: Path) -> None:
     address = f"ipc://{tmp_path}/socket"
     with zmq.Context() as context, context.socket(zmq.SUB) as stuck:
         stuck.set(zmq.RCVHWM, 1)
@@ -198,7 +175,7 @@ def test_a_replay_that_drains_ends_when_asked(start: Start, tmp_path: Path) -> N
         stuck.subscribe(b"")
         stuck.connect(address)
         flags = ["--demo", "--rate", "max", "--duration", "25", "--max-persons", "8", "--wait", "60"]
-        process = start("-m", "stream.producer", *flags, "--bind", address)
+        process = launch("-m", "stream.producer", *flags, "--bind", address)
         assert process.stderr is not None
         while "duration over" not in (line := process.stderr.readline()):
             assert line
@@ -207,9 +184,9 @@ def test_a_replay_that_drains_ends_when_asked(start: Start, tmp_path: Path) -> N
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 @pytest.mark.parametrize("json", [[], ["--json"]])
-def test_a_full_disk_behind_standard_output_is_one_line(json: list[str], start: Start, tmp_path: Path) -> None:
+def test_a_full_disk_behind_standard_output_is_one_line(json: list[str], launch: Start, tmp_path: Path) -> None:
     address = f"ipc://{tmp_path}/socket"
-    start("-m", "stream.producer", "--demo", "--bind", address)
+    launch("-m", "stream.producer", "--demo", "--bind", address)
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "stream.subscriber", "--connect", address, *json],

@@ -3,15 +3,15 @@
 import json
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 from control_samples import Relay, Source
+from processes import Start
 from tokenizer_samples import CONFIDENCE, GRID, write_tokenizer
 from wire_samples import PATIENCE, Rogue, hop_of, sample
 
@@ -19,31 +19,17 @@ from stream.log_reader import LogReader
 from stream.publisher import Publisher
 from stream.wire import Packet, encode
 
-ROOT = Path(__file__).resolve().parents[1]
-
 Subscriber = subprocess.Popen[str]
-Start = Callable[..., Subscriber]
-
-
-def command(address: str, *flags: str) -> list[str]:
-    return [sys.executable, "-m", "stream.subscriber", "--connect", address, *flags]
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
-    """Start subscribers; none is left when the test is over."""
-    started: list[Subscriber] = []
+def start(launch: Start) -> Start:
+    """Start subscribers."""
 
     def begin(address: str, *flags: str) -> Subscriber:
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(command(address, *flags), cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
-        started.append(process)
-        return process
+        return launch("-m", "stream.subscriber", "--connect", address, *flags)
 
-    yield begin
-    for process in started:
-        process.kill()
-        process.communicate()
+    return begin
 
 
 @contextmanager
