@@ -103,8 +103,16 @@ def _is_writable(path: Path) -> bool:
 def _is_ours(path: Path, journal: Path) -> bool:
     with path.open("rb") as file:
         if file.read(16) == MAGIC and file.seek(68) and int.from_bytes(file.read(4), "big") == APPLICATION:
-            return file.seek(60) > 0 and int.from_bytes(file.read(4), "big") == VERSION
+            return (file.seek(60) > 0 and int.from_bytes(file.read(4), "big") == VERSION) or _has_our_tables(path)
     return any(carve(path, journal))
+
+
+def _has_our_tables(path: Path) -> bool:
+    """Whether a log is of our version, whatever number it bears: another version's tables are others."""
+    with suppress(sqlite3.Error), closing(open_to_read(path)) as database:
+        found = {table: [row[1] for row in database.execute(f"PRAGMA table_info({table})")] for table in TABLES}
+        return found == {table: ["id", *columns, "crc"] for table, columns in TABLES.items()}
+    return False
 
 
 def _damage_inside(database: sqlite3.Connection, size: int) -> str | None:
