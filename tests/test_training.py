@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from itertools import pairwise
@@ -58,6 +59,20 @@ def test_a_resumed_run_goes_on_to_the_same_losses_adversary_and_all(
     again.load()
     assert again.step == 4
     assert [again.advance(feed) for _ in range(3)] == expected
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch compiles for the CPU with g++, which is absent")
+def test_a_compiled_network_takes_the_same_steps(config: TrainConfig, feed: Feed, tmp_path: Path) -> None:
+    plain = dataclasses.replace(config, optim=dataclasses.replace(config.optim, bfloat16=False))
+    compiled = dataclasses.replace(plain, optim=dataclasses.replace(plain.optim, compile=True))
+    one, other = Run(plain, tmp_path), Run(compiled, tmp_path)
+    for _ in range(5):  # across the step at which the codebook is switched on
+        expected, seen = one.advance(feed), other.advance(feed)
+        assert float(seen["heatmap"]) == pytest.approx(float(expected["heatmap"]), rel=1e-3)
+    other.save()
+    again = Run(plain, tmp_path)
+    again.load()
+    assert again.step == 5
 
 
 def test_ctrl_c_ends_the_step_and_a_resumed_run_ends_as_if_nothing_had_been(

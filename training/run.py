@@ -88,8 +88,13 @@ class Run:
         self.adversary = (
             Adversary(config.adversary, config.model.drawn_maps, self.device) if config.adversary.weight > 0 else None
         )
-        forward: Callable[..., Reconstruction] = parallel.wrap(self.network, self.device)
-        self._forward: Callable[..., Reconstruction] = torch.compile(forward) if config.optim.compile else forward
+        if config.optim.compile:
+            # Not the quantizer between them: its k-means and its revivals are no graph. The adversary's weight comes
+            # from a first look at the gradients, so what backward needs must outlive it.
+            torch._functorch.config.donated_buffer = False
+            self.network.encoder.compile()
+            self.network.decoder.compile()
+        self._forward: Callable[..., Reconstruction] = parallel.wrap(self.network, self.device)
         self.step = 0
 
     @property
