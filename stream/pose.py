@@ -5,15 +5,19 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import mediapipe
 import numpy as np
-from mediapipe.tasks.python import BaseOptions, vision
 
+from stream.absent import absent
 from stream.crop import Crop, Image, Rectangle
 from stream.errors import PoseModelError
 from stream.motion.skeleton import FROM_MEDIAPIPE33
 from stream.quiet import quiet
 from stream.sighting import Sighting
+
+with absent("sounddevice"):
+    # MediaPipe's audio half, which nothing here uses, would look for PortAudio by starting compilers.
+    import mediapipe
+    from mediapipe.tasks.python import BaseOptions, vision
 
 FOLLOW_PIXELS = 512
 """Side of what a `Landmarker` looks at. Measured on crops of 900 px: the joints lie 0.4 % of the body from those

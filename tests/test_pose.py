@@ -186,3 +186,22 @@ def test_quiet_holds_back_only_the_noise(capfd: pytest.CaptureFixture[str]) -> N
         os.write(2, b"E0000 00:00:1795225149.471468    4037 graph.cc:1] an error\n")
         assert capfd.readouterr().err == ""
     assert capfd.readouterr().err == ("something real\nE0000 00:00:1795225149.471468    4037 graph.cc:1] an error\n")
+
+
+ALONE = """
+import sys
+
+def watch(event, arguments):
+    if event in ("subprocess.Popen", "os.system", "os.fork", "os.posix_spawn"):
+        raise SystemExit(f"started {arguments}")
+
+sys.addaudithook(watch)
+import stream.pose
+sys.exit("sounddevice is hidden" if "sounddevice" in sys.modules else 0)
+"""
+
+
+def test_loading_mediapipe_starts_no_processes() -> None:
+    # It would look for PortAudio with the help of compilers, which outlive a producer that is stopped meanwhile.
+    done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
