@@ -22,6 +22,7 @@ from training.data.recordings import read_clips
 from training.evaluate import EngineCodec, evaluate
 from training.export import export
 from training.feed import Feed, make_sampler
+from training.pace import flop_per_sample, peak
 from training.quicklook import JointCodec
 from training.roundtrip import run_clips
 from training.run import Run, load_network
@@ -105,6 +106,7 @@ def test_a_run_keeps_its_log_data_and_code_and_moving_pictures(config: TrainConf
     assert terms["step"] == 8
     assert terms["samples_per_second"] > 0
     assert 0 <= terms["share_waiting"] <= 1
+    assert 0 < terms["share_of_peak"] < 1
     assert entries[0]["unseen"]["single"]["joint_error_cm"] > 0
     (start,) = json.loads((tmp_path / "run" / "run.json").read_text())
     assert start["seed"] == 0
@@ -234,3 +236,11 @@ def test_the_command_trains_and_refuses_to_train_over_a_run(
     with pytest.raises(SystemExit):
         main([str(file), *SMALL])
     assert "holds a run already" in capsys.readouterr().err
+
+
+def test_the_arithmetic_of_a_window_is_that_of_its_products(config: TrainConfig) -> None:
+    cpu = torch.device("cpu")
+    once = flop_per_sample(config, cpu)
+    twice = flop_per_sample(dataclasses.replace(config, data=dataclasses.replace(config.data, hops=4)), cpu)
+    assert twice == 2 * once  # causal: a longer window is more of the same
+    assert peak(cpu, torch.float32) > 1e9

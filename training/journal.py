@@ -1,7 +1,8 @@
 """What a run says while it goes on: a bar with the time left, or a line a minute; log.jsonl; TensorBoard.
 
 log.jsonl holds one object a line: `step`, the running mean of every loss term by name, `samples_per_second`,
-`share_waiting` (for data); and at a look at unseen recordings `step` and `unseen`, figures by set.
+`share_waiting` (for data), `share_of_peak` (of the device's arithmetic); and at a look at unseen recordings `step`
+and `unseen`, figures by set.
 """
 
 import io
@@ -36,8 +37,12 @@ SHOWN = ("heatmap", "joint", "codes")
 class Journal:
     """The one place where a run writes down how it goes. A context manager."""
 
-    def __init__(self, folder: Path, name: str, first: int, last: int, samples_per_step: int) -> None:
+    def __init__(
+        self, folder: Path, name: str, first: int, last: int, samples_per_step: int, samples_at_peak: float
+    ) -> None:
+        """samples_at_peak: samples per second of devices that do nothing but large matrix products."""
         self.name, self.first, self.last, self.samples = name, first, last, samples_per_step
+        self._samples_at_peak = samples_at_peak
         self._log = (folder / "log.jsonl").open("a", encoding="utf-8")
         self._board = SummaryWriter(str(folder / "tensorboard"))
         self._console = Console()
@@ -84,6 +89,7 @@ class Journal:
         means = {name: float(total) / count for name, (count, total) in self._sums.items()}
         means["samples_per_second"] = self._count * self.samples / took
         means["share_waiting"] = (waited - self._waited) / took
+        means["share_of_peak"] = means["samples_per_second"] / self._samples_at_peak
         self._sums, self._count, self._since, self._waited = {}, 0, now, waited
         self._entry({"step": step, **means})
         for name, value in means.items():

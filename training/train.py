@@ -22,6 +22,7 @@ from training import parallel, provenance
 from training.config import TrainConfig, load_config, save_config
 from training.feed import Feed, make_sampler
 from training.journal import Journal
+from training.pace import flop_per_sample, peak
 from training.quicklook import film, look, read_sets
 from training.run import Run
 
@@ -74,7 +75,9 @@ def train(config: TrainConfig, folder: Path, resume: bool) -> bool:
             save_config(config, folder / "config.yaml")
             provenance.write(config, folder, run.step)
             samples = config.data.batch * processes
-            journal = stack.enter_context(Journal(folder, config.name, run.step, config.optim.steps, samples))
+            precision = torch.bfloat16 if config.optim.bfloat16 else torch.float32
+            at_peak = processes * peak(run.device, precision) / flop_per_sample(config, run.device)
+            journal = stack.enter_context(Journal(folder, config.name, run.step, config.optim.steps, samples, at_peak))
         stop = stack.enter_context(stoppable())
         stopped = False
         while run.step < config.optim.steps and not stopped:
