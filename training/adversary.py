@@ -74,6 +74,13 @@ def adaptive_weight(reconstruction: Tensor, pull: Tensor, last_layer: Tensor) ->
     return (wanted.norm() / (found.norm() + 1e-6)).clamp(max=1e4).detach()
 
 
+def random_stretch(wanted: int, frames: int) -> slice:
+    """Choose so many frames that follow each other, of those in a window."""
+    count = min(wanted, frames)
+    start = int(torch.randint(frames - count + 1, ()))
+    return slice(start, start + count)
+
+
 class Adversary:
     """A discriminator with its optimiser. `learn` on detached maps first, then `pull` at the generator."""
 
@@ -82,12 +89,6 @@ class Adversary:
         self.network = PatchDiscriminator(maps, config.channels, config.layers).to(device)
         self._parallel = wrap(self.network, device)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=config.rate, betas=(0.5, 0.9))
-
-    def stretch(self, frames: int) -> slice:
-        """Choose the frames to look at, of so many in a window."""
-        count = min(self.config.frames, frames)
-        start = int(torch.randint(frames - count + 1, ()))
-        return slice(start, start + count)
 
     def learn(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """Take one step towards telling real maps from decoded ones, [B, M, T, G, G] each; no gradient leaves it."""

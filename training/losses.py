@@ -24,6 +24,8 @@ class LossConfig:
     kl: float = 0.01  # dVAE: the choice of ids stays near the uniform; nats per token
     hidden: float = 0.2  # share of a hidden joint's weight: the decoder should guess what it cannot see
     lit: float = 20.0  # weight of a lit pixel beside an empty one, where pixels are drawn
+    perceptual: float = 0.0  # LPIPS of the drawn heatmaps; 0: none
+    perceptual_weights: str = ""  # the folder with its weights, see training/perceptual.py
 
 
 def total_loss(

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from engine.errors import TokenizerError
 from training import parallel
-from training.adversary import Adversary
+from training.adversary import Adversary, random_stretch
 from training.config import TrainConfig, load_config
 from training.losses import total_loss, true_maps
 from training.model.tokenizer import Reconstruction, Tokenizer
+from training.perceptual import FRAMES, Perceptual, pictures
 from training.schedule import learning_rate, temperature
 
 
@@ -88,6 +89,9 @@ class Run:
         self.adversary = (
             Adversary(config.adversary, config.model.drawn_maps, self.device) if config.adversary.weight > 0 else None
         )
+        self.perceptual = (
+            Perceptual(Path(config.losses.perceptual_weights)).to(self.device) if config.losses.perceptual > 0 else None
+        )
         if config.optim.compile:
             # Not the quantizer between them: its k-means and its revivals are no graph. The adversary's weight comes
             # from a first look at the gradients, so what backward needs must outlive it.
@@ -145,6 +149,9 @@ class Run:
             quantize = self.step >= c.optim.plain_steps
             out = self._forward(keypoints, quantize=quantize, temperature=temperature(self.step, c.optim))
         loss, terms = total_loss(out, keypoints, truth, c.model, c.losses)
+        if self.perceptual:
+            distance = self._perceived(self.perceptual, out, keypoints, truth)
+            loss, terms = loss + c.losses.perceptual * distance, terms | {"perceptual": distance.detach()}
         if self.adversary and self.step >= c.adversary.start:
             pull, more = self._adversarial(self.adversary, out, keypoints, truth, loss)
             loss, terms = loss + pull, terms | more
@@ -158,12 +165,21 @@ class Run:
         used[out.tokens.flatten()] = 1
         return terms | {"gradient": norm.detach(), "codes": used.sum()}
 
+    def _perceived(self, perceptual: Perceptual, out: Reconstruction, keypoints: Tensor, truth: Tensor) -> Tensor:
+        """Return how far the decoded heatmaps of some frames are from the real ones to an eye."""
+        model = self.config.model
+        part = random_stretch(FRAMES, truth.shape[1])
+        real = true_maps(truth[:, part], keypoints[:, part, :, -1], model)
+        fake = out.heatmaps(model.sigma, part)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.optim.bfloat16):
+            return perceptual(pictures(real, model.planes), pictures(fake, model.planes)).float()
+
     def _adversarial(
         self, adversary: Adversary, out: Reconstruction, keypoints: Tensor, truth: Tensor, loss: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Let the adversary learn, then return its pull at the network."""
         model = self.config.model
-        part = adversary.stretch(truth.shape[1])
+        part = random_stretch(adversary.config.frames, truth.shape[1])
         with torch.no_grad():
             real = true_maps(truth[:, part], keypoints[:, part, :, -1], model)
         fake = out.heatmaps(model.sigma, part)
