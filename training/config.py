@@ -63,6 +63,7 @@ class TrainConfig:
     name: str = "tokenizer"
     seed: int = 0
     runs: str = "runs"
+    start_from: str = ""  # a run, or a tokenizer by name or directory, whose weights to begin with where they fit
     save_every: int = 200
     validate_every: int = 500
     model: ModelConfig = field(default_factory=ModelConfig)

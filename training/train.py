@@ -25,6 +25,7 @@ from training.journal import Journal
 from training.pace import flop_per_sample, peak
 from training.quicklook import film, look, read_sets
 from training.run import Run
+from training.start import start_from
 
 
 class Stop:
@@ -64,8 +65,11 @@ def train(config: TrainConfig, folder: Path, resume: bool) -> bool:
     sampler = make_sampler(config)
     sets = read_sets(config) if leads else {}
     run = Run(config, folder)
+    said = ""
     if resume:
         run.load()
+    elif config.start_from:
+        said = start_from(run.network, config.start_from)
     with ExitStack() as stack:
         feed = Feed(sampler, config, parallel.rank())
         stack.callback(feed.close)
@@ -78,6 +82,8 @@ def train(config: TrainConfig, folder: Path, resume: bool) -> bool:
             precision = torch.bfloat16 if config.optim.bfloat16 else torch.float32
             at_peak = processes * peak(run.device, precision) / flop_per_sample(config, run.device)
             journal = stack.enter_context(Journal(folder, config.name, run.step, config.optim.steps, samples, at_peak))
+            if said:
+                journal.say(said)
         stop = stack.enter_context(stoppable())
         stopped = False
         while run.step < config.optim.steps and not stopped:
