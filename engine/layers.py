@@ -45,21 +45,28 @@ def by_kind(file: Path, batch: int, precision: str) -> dict[str, float]:
     return dict(sorted(spent.items(), key=lambda entry: -entry[1]))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Read the command line, measure, print. Return the exit code."""
-    prog = "python -m engine.layers"
-    parser = argparse.ArgumentParser(prog=prog, description="Where the time of a step goes, by kind of layer.")
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m engine.layers", description="Where the time of a step goes, by kind of layer."
+    )
     add_tokenizer(parser)
     parser.add_argument("--part", choices=("encoder", "decoder"), default="encoder")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--batch", type=int, default=16, help="people in one step (default: %(default)s)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read the command line, measure, print. Return the exit code."""
+    parser = build_parser()
     args = parser.parse_args(argv)
     if args.batch < 1:
         parser.error(f"--batch {args.batch}: at least 1")
     if args.precision == "bf16" and not has_bfloat16():
         parser.error("this processor has no bfloat16: take --precision fp32")
     return run(
-        lambda: _show(by_kind(load_tokenizer(args.tokenizer).graph(args.part), args.batch, args.precision)), prog
+        lambda: _show(by_kind(load_tokenizer(args.tokenizer).graph(args.part), args.batch, args.precision)), parser.prog
     )
 
 

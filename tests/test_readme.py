@@ -1,4 +1,4 @@
-"""The README's snippets: every command line is one that its command accepts, and the Python runs."""
+"""The snippets of README and docs: every command line is one that its command accepts, and the Python runs."""
 
 import importlib
 import re
@@ -15,7 +15,8 @@ from stream.child import ProducerProcess
 from stream.cli import parse
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text()
+PAGES = {page: page.read_text() for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+README = PAGES[ROOT / "README.md"]
 CONFIGS: dict[str, type[Any]] = {
     "producer": producer.Config,
     "subscriber": subscriber.Config,
@@ -28,16 +29,24 @@ CONFIGS: dict[str, type[Any]] = {
 }
 
 
-def snippets(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def snippets(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
 
 
-COMMANDS = [line for snippet in snippets("sh") for line in snippet.strip().splitlines()]
+COMMANDS = sorted(
+    {line for page in PAGES.values() for snippet in snippets(page, "sh") for line in snippet.strip().splitlines()}
+)
 
 
 def test_there_are_snippets() -> None:
     assert len(COMMANDS) > 10
-    assert len(snippets("python")) == 1
+    assert len(snippets(README, "python")) == 1
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", PAGES[page])
+    assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("make")])
@@ -46,7 +55,7 @@ def test_make_targets_exist(line: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("line", [line for line in COMMANDS if " stream." in line])
+@pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("python -m stream.")])
 def test_flags_of_the_live_system_are_accepted(line: str) -> None:
     name, flags = re.fullmatch(r"python -m stream\.(keys \w+|\w+)(.*)", line).groups()  # type: ignore[union-attr]
     parse(CONFIGS[name], shlex.split(flags), prog=name)
@@ -59,7 +68,7 @@ def test_flags_of_training_and_engine_are_accepted(line: str) -> None:
 
 
 def test_the_reader_runs() -> None:
-    (code,) = snippets("python")
+    (code,) = snippets(README, "python")
     with ProducerProcess(["--demo", "--duration", "30"]) as there:
         assert "tcp://127.0.0.1:5555" in code
         code = code.replace("tcp://127.0.0.1:5555", there.address)
