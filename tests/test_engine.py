@@ -18,7 +18,6 @@ from training.export import export_network
 from training.model.tokenizer import ModelConfig, Tokenizer
 
 BACKENDS: tuple[Backend, ...] = ("onnxruntime", "openvino")
-SHIPPED = ("heatmap2d-f8", "heatmap3d-f8")
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +73,7 @@ def decode(decoder: Decoder, tokens: NDArray[np.int32], reset_at: int | None = N
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", shipped())
 def test_shipped_tokenizers_stream_exactly(name: str, backend: Backend) -> None:
     encoder, decoder = open_encoder(name, backend), open_decoder(name, backend)
     x = motion(encoder.spec, people=3, hops=6)
@@ -94,7 +93,7 @@ def test_shipped_tokenizers_stream_exactly(name: str, backend: Backend) -> None:
     )
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", shipped())
 def test_backends_agree(name: str) -> None:
     spec = load_tokenizer(name).spec
     x = motion(spec, people=8, hops=10)
@@ -104,7 +103,7 @@ def test_backends_agree(name: str) -> None:
     np.testing.assert_allclose(apart[0], apart[1], atol=1e-4)
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", shipped())
 def test_a_decoder_that_joins_late_is_exact_after_its_receptive_field(name: str) -> None:
     encoder, decoder = open_encoder(name, "onnxruntime"), open_decoder(name, "onnxruntime")
     tokens = encode(encoder, motion(encoder.spec, people=2, hops=16))
@@ -145,7 +144,7 @@ def test_wrong_shapes_and_ids_are_refused_with_the_shape(small: dict[str, Path])
 
 
 def test_an_unknown_tokenizer_names_those_that_ship() -> None:
-    assert tuple(shipped()) == SHIPPED
+    assert {"heatmap2d-f8", "heatmap3d-f8"} <= set(shipped())
     with pytest.raises(TokenizerError, match="no tokenizer 'heatmap9d': give the name of a shipped one"):
         load_tokenizer("heatmap9d")
 

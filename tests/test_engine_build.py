@@ -21,12 +21,10 @@ from engine.errors import EngineError
 from engine.flavour import Flavour, load_flavour
 from engine.manifest import Profile
 from engine.precision import _half_tensor, halve, load_graph, quantize
-from engine.spec import Tokenizer, load_tokenizer, write_sums
+from engine.spec import Tokenizer, load_tokenizer, shipped, write_sums
 from engine.windows import Windows, read_windows
 
 pytest.importorskip("tensorrt_rtx", reason="real engines are built with tensorrt_rtx, which is not installed")
-
-SHIPPED = ("heatmap2d-f8", "heatmap3d-f8")
 
 
 @pytest.fixture
@@ -50,7 +48,7 @@ def sample(tmp_path: Path) -> Tokenizer:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", shipped())
 def test_shipped_tokenizers_build_and_read_back(
     name: str, precision: Literal["fp32", "fp16"], cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -82,7 +80,7 @@ def test_shipped_tokenizers_build_and_read_back(
 
 
 def test_half_precision_is_smaller(cache: Path, flavour: Flavour) -> None:
-    graph, file = load_graph(load_tokenizer(SHIPPED[0]).encoder), Path("encoder.onnx")
+    graph, file = load_graph(load_tokenizer("heatmap2d-f8").encoder), Path("encoder.onnx")
     sizes = [
         len(compile_graph(flavour, each.SerializeToString(), file, Profile(1, 1, 2), ("8.9",), 64, None).data)
         for each in (graph, halve(graph, "bf16"))
@@ -160,22 +158,22 @@ def test_an_unsupported_layer_is_refused_in_the_parsers_words(
 def test_bad_wishes_are_refused(
     flags: list[str], code: int, message: str, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert build.main(["--tokenizer", SHIPPED[0], "--backend", "tensorrt", *flags]) == code
+    assert build.main(["--tokenizer", "heatmap2d-f8", "--backend", "tensorrt", *flags]) == code
     assert message in capsys.readouterr().err
 
 
 def test_bad_flags_end_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     for flags in (["--max-batch", "0"], ["--workspace", "0"]):
         with pytest.raises(SystemExit) as end:
-            build.main(["--tokenizer", SHIPPED[0], "--backend", "tensorrt", *flags])
+            build.main(["--tokenizer", "heatmap2d-f8", "--backend", "tensorrt", *flags])
         assert end.value.code == 2
     with pytest.raises(SystemExit):
-        build.main(["--tokenizer", SHIPPED[0], "--backend", "openvino", "--force"])
+        build.main(["--tokenizer", "heatmap2d-f8", "--backend", "openvino", "--force"])
     assert "are TensorRT's" in capsys.readouterr().err
 
 
 def test_openvino_fills_its_cache(sample: Tokenizer, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tokenizer = load_tokenizer(SHIPPED[0])
+    tokenizer = load_tokenizer("heatmap2d-f8")
     build.build_openvino(tokenizer, "fp32", 1)
     assert [*(cache / "openvino").iterdir()]
     assert "decoder: compiled" in capsys.readouterr().out
@@ -201,7 +199,7 @@ def run(model: onnx.ModelProto, feeds: dict[str, NDArray[Any]]) -> dict[str, NDA
 
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
 def test_a_graph_with_weights_inside_and_one_in_half_give_the_same(part: Any) -> None:
-    tokenizer = load_tokenizer(SHIPPED[0])
+    tokenizer = load_tokenizer("heatmap2d-f8")
     graph = load_graph(tokenizer.graph(part))
     feeds = feeds_of(tokenizer, part)[-1]
     outside = onnxruntime.InferenceSession(str(tokenizer.graph(part)), providers=["CPUExecutionProvider"])
@@ -227,7 +225,7 @@ def _types(model: onnx.ModelProto) -> dict[str, int]:
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_distances_norms_and_the_residual_stream_stay_in_float32(precision: Literal["fp16", "bf16"]) -> None:
     half = TensorProto.FLOAT16 if precision == "fp16" else TensorProto.BFLOAT16
-    graph = halve(load_graph(load_tokenizer(SHIPPED[0]).encoder), precision)
+    graph = halve(load_graph(load_tokenizer("heatmap2d-f8").encoder), precision)
     types = _types(graph)
     products = [node for node in graph.graph.node if node.op_type == "MatMul"]
     assert sum(types[node.input[0]] == half for node in products) > 0.9 * len(products)
@@ -246,7 +244,7 @@ def test_bfloat16_is_rounded_to_even() -> None:
 
 
 def test_int8_has_symmetric_scales_and_leaves_the_first_products(tmp_path: Path, flavour: Flavour) -> None:
-    tokenizer = load_tokenizer(SHIPPED[0])
+    tokenizer = load_tokenizer("heatmap2d-f8")
     graph = load_graph(tokenizer.encoder)
     feeds = feeds_of(tokenizer, "encoder")
     quantized, kept, products = quantize(graph, feeds, tmp_path, share=1 / 3)
@@ -263,7 +261,7 @@ def test_int8_has_symmetric_scales_and_leaves_the_first_products(tmp_path: Path,
 
 
 def test_a_recording_too_short_or_of_another_shape_is_refused(tmp_path: Path) -> None:
-    spec = load_tokenizer(SHIPPED[1]).spec
+    spec = load_tokenizer("heatmap3d-f8").spec
     cases = {
         "shape": (np.zeros((30, 18, 3)), 30, "joints must be"),
         "short": (np.zeros((3, 17, 3)), 30, "shorter than one hop"),

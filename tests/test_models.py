@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from engine.spec import PRETRAINED
+from engine.spec import PRETRAINED, shipped
 from stream.motion.heatmap import draw
 from stream.motion.skeleton import BONES, J
 from training.config import load_config
@@ -108,7 +108,7 @@ def test_every_kind_learns_draws_and_takes_live_steps(kind: dict[str, Any]) -> N
 
 
 def test_the_weights_that_ship_still_fit() -> None:
-    for name in ("heatmap2d-f8", "heatmap3d-f8"):
+    for name in shipped():
         network = Tokenizer(load_config(CONFIGS / f"{name}.yaml", []).model)
         shapes = {key: t.shape for key, t in network.state_dict().items() if t.dtype == torch.float32}
         stored = load_file(PRETRAINED / name / "model.safetensors")

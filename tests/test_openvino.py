@@ -16,7 +16,7 @@ from engine.cache import VARIABLE
 from engine.errors import EngineError
 from engine.layers import main
 from engine.session import Encoder, open_decoder, open_encoder
-from engine.spec import load_tokenizer
+from engine.spec import load_tokenizer, shipped
 from stream.motion import box as boxes
 from stream.motion.heatmap import draw, marginal, planes_of
 from stream.motion.skeleton import FROM_PANOPTIC19
@@ -25,7 +25,6 @@ from stream.sources.demo import demo_pose
 DRAWN_ALIKE = 1e-5
 """Largest difference between heatmaps drawn inside the graph and outside, of a peak of 1."""
 
-SHIPPED = ("heatmap2d-f8", "heatmap3d-f8")
 needs_half = pytest.mark.skipif(not has_bfloat16(), reason="this processor has no bfloat16")
 
 
@@ -77,7 +76,7 @@ def test_a_batch_of_any_size_gives_what_each_gives_alone(people: int, precision:
 
 
 @needs_half
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", shipped())
 def test_bfloat16_gives_nearly_all_tokens_of_float32_on_real_motion(shared: Path, name: str) -> None:
     exact, half = open_encoder(name, "onnxruntime"), open_encoder(name, "openvino", "bf16")
     x = recordings(shared / "data" / "cmu_mocap" / "val", 12, exact.spec.dims)
@@ -85,7 +84,7 @@ def test_bfloat16_gives_nearly_all_tokens_of_float32_on_real_motion(shared: Path
 
 
 @needs_half
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", shipped())
 def test_a_decoder_stays_in_float32(name: str) -> None:
     encoder = open_encoder(name, "openvino")
     tokens = encode(encoder, demo(3, 1, encoder.spec.dims))[0]
@@ -105,7 +104,7 @@ def layers(model: object, precision: str) -> list[tuple[str, str]]:
 
 
 @needs_half
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", shipped())
 def test_what_draws_and_what_decides_stays_in_float32(name: str) -> None:
     tokenizer = load_tokenizer(name)
     (head, first), (middle, second), (tail, third) = cut(read(tokenizer.encoder, 1))
@@ -123,7 +122,7 @@ def test_what_draws_and_what_decides_stays_in_float32(name: str) -> None:
     assert [precision for _, precision in cut(read(tokenizer.decoder, 1))] == ["f32"]
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", shipped())
 def test_what_a_shipped_graph_draws_is_what_is_drawn_outside(name: str) -> None:
     tokenizer = load_tokenizer(name)
     spec = tokenizer.spec
@@ -139,7 +138,7 @@ def test_what_a_shipped_graph_draws_is_what_is_drawn_outside(name: str) -> None:
     np.testing.assert_allclose(np.moveaxis(inside, 1, 2), outside, atol=DRAWN_ALIKE, rtol=0)
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", shipped())
 def test_weights_kept_in_float16_are_unpacked_when_compiling_not_in_every_call(name: str) -> None:
     tokenizer = load_tokenizer(name)
     for file in (tokenizer.encoder, tokenizer.decoder):

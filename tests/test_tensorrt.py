@@ -25,7 +25,7 @@ from engine.flavour import Flavour
 from engine.manifest import Manifest, Tensor
 from engine.precision import load_graph
 from engine.session import open_decoder, open_encoder
-from engine.spec import Tokenizer, load_tokenizer, sha256
+from engine.spec import Tokenizer, load_tokenizer, sha256, shipped
 from engine.states import DeviceState, join, split
 from engine.verify import verify
 from engine.windows import Windows, read_windows
@@ -383,7 +383,7 @@ def test_without_tensorrt_the_backend_says_what_to_install(
 @pytest.mark.gpu
 @pytest.mark.skipif(bool(why_no_gpu()), reason=f"building, running and verifying on a GPU: {why_no_gpu()}")
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-@pytest.mark.parametrize("name", ["heatmap2d-f8", "heatmap3d-f8"])
+@pytest.mark.parametrize("name", shipped())
 def test_on_a_gpu_an_engine_is_exact(
     name: str, precision: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,17 +14,15 @@ from engine import verify as command
 from engine.backends.base import Precision
 from engine.errors import EngineError
 from engine.session import Backend, Encoder, open_decoder, open_encoder
-from engine.spec import Tokenizer, load_tokenizer, sha256, write_sums
+from engine.spec import Tokenizer, load_tokenizer, sha256, shipped, write_sums
 from engine.verify import Verdict, compare_decoders, compare_encoders, verify
 from engine.windows import BUILT_IN, Windows, read_windows
 from stream.motion.skeleton import FROM_PANOPTIC19
 
-SHIPPED = ("heatmap2d-f8", "heatmap3d-f8")
-
 
 @pytest.fixture
 def tokenizer() -> Tokenizer:
-    return load_tokenizer(SHIPPED[0])
+    return load_tokenizer("heatmap2d-f8")
 
 
 def short(tokenizer: Tokenizer) -> Windows:
@@ -33,7 +31,7 @@ def short(tokenizer: Tokenizer) -> Windows:
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", shipped())
 def test_float32_engines_pass(name: str, backend: Backend) -> None:
     tokenizer = load_tokenizer(name)
     verdict = verify(tokenizer, backend, "fp32", short(tokenizer), batches=(1, 3))
@@ -70,7 +68,7 @@ def test_bounds_depend_on_the_precision(precision: Precision, tokenizer: Tokeniz
 def test_the_command_says_what_it_found_and_ends_accordingly(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flags = ["--tokenizer", SHIPPED[0], "--backend", "onnxruntime", "--batch", "2"]
+    flags = ["--tokenizer", "heatmap2d-f8", "--backend", "onnxruntime", "--batch", "2"]
     assert command.main(flags) == 0
     out = capsys.readouterr().out
     assert "tokens equal        100.000 %  of 5120 (at least 99.9 %)" in out
@@ -108,7 +106,7 @@ def test_more_people_than_there_are_start_elsewhere(tokenizer: Tokenizer) -> Non
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_recordings_become_windows(dims: int, tmp_path: Path) -> None:
-    tokenizer = load_tokenizer(SHIPPED[dims - 2])
+    tokenizer = load_tokenizer(f"heatmap{dims}d-f8")
     rng = np.random.default_rng(0)
     body = rng.uniform(-90, 90, (1, 19, 3)) + np.linspace(0, 300, 130)[:, None, None] * [1, 0, 0.2]
     np.savez(tmp_path / "panoptic.npz", joints=body, fps=60)
