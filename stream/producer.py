@@ -20,6 +20,7 @@ from stream.control import ControlServer
 from stream.errors import TokenizerError
 from stream.feed import Feed
 from stream.gauges import show_control, show_run, show_writer
+from stream.heap import share_heap
 from stream.history import SECONDS
 from stream.log_reader import LogReader
 from stream.log_writer import LogWriter
@@ -179,6 +180,7 @@ EXAMPLES = """
 
 def main(config: Config, stop: threading.Event) -> None:
     """Produce until the source ends, the duration is over or `stop` is set."""
+    share_heap()
     with ExitStack() as resources:
         with starting():
             tokenizer, encoder = _open_encoder(config)
