@@ -60,17 +60,17 @@ class _Search:
 class PoseTracker:
     """Up to `max_persons` people with ids, from one frame to the next.
 
-    make_follower: called, in threads, for each person and for spares. dims: "2d" gives px of the whole image,
+    make_follower: called, in threads, for as many people. dims: "2d" gives px of the whole image,
     "3d" cm from the middle of each person's own hips, y down. Takes charge of closing followers and finder.
     """
 
     def __init__(self, make_follower: Callable[[], Follower], finder: Finder, max_persons: int, dims: Dims) -> None:
         self.dims = dims
-        self._make_follower = make_follower
         self._finder = finder
         self._max_persons = max_persons
         self._threads = ThreadPoolExecutor(max_persons + 2, thread_name_prefix="pose")
-        # A landmarker takes a tenth of a second to make: there is always one ready for the next newcomer.
+        # A landmarker takes a tenth of a second to make, and to make and close them again and again leaves memory
+        # in pieces: there are as many as people from the start, and whoever is lost leaves theirs to the next.
         self._spares = deque(self._threads.submit(make_follower) for _ in range(max_persons))
         self._tracks: dict[int, Track] = {}
         self._contests: dict[tuple[int, int], int] = {}  # frames that two people have been the same
@@ -79,15 +79,14 @@ class PoseTracker:
         self._looks = itertools.count()
         self._frame = -1
         self._last: Frame | None = None
-        self._failures = 0
         self._closed = False
         self._busy = threading.Lock()
 
     @property
     def counts(self) -> dict[str, int]:
         """{"landmarker failures": n} when MediaPipe failed and a landmarker had to start anew."""
-        followers = [track.follower for track in list(self._tracks.values()) if track.follower is not None]
-        failures = self._failures + sum(follower.failures for follower in followers)
+        followed = [track.follower for track in list(self._tracks.values()) if track.follower is not None]
+        failures = sum(follower.failures for follower in [*followed, *self._ready_spares()])
         return {"landmarker failures": failures} if failures else {}
 
     def warm(self) -> None:
@@ -126,11 +125,14 @@ class PoseTracker:
             self._closed = True
             self._threads.shutdown(cancel_futures=True)
             for track in self._followed():
-                self._dismiss(track)
-            for spare in self._spares:
-                if not spare.cancelled() and spare.exception() is None:
-                    spare.result().close()
+                self._lose(track)
+            for spare in self._ready_spares():
+                spare.close()
             self._finder.close()
+
+    def _ready_spares(self) -> list[Follower]:
+        done = [spare for spare in list(self._spares) if spare.done() and not spare.cancelled()]
+        return [spare.result() for spare in done if spare.exception() is None]
 
     def _followed(self) -> list[Track]:
         return [track for track in self._tracks.values() if track.follower is not None]
@@ -139,11 +141,8 @@ class PoseTracker:
         last, self._last = self._last, frame
         resized = last is not None and last.image.shape != frame.image.shape
         if last is not None and (resized or frame.time - last.time > GAP):
-            # The landmarkers are kept as spares: closing and making them would take as long as many frames.
             for track in self._followed():
-                assert track.follower is not None
-                self._spares.append(_ready(track.follower))
-                track.follower = None
+                self._lose(track)
             if self._search is not None:
                 self._search.finds.result()  # the finder serves one search at a time
                 self._search = None
@@ -176,7 +175,7 @@ class PoseTracker:
 
         When one person hides another, or two embrace, both landmarkers end up on one body. It belongs to whom
         it surprises less: who was on the way there, not who leapt. While it lasts neither's way is learned
-        from it; if the two do not part soon, the other's landmarker is closed.
+        from it; if the two do not part soon, the other is lost.
         """
         before, self._contests = self._contests, {}
         withheld: set[int] = set()
@@ -253,13 +252,8 @@ class PoseTracker:
         return None
 
     def _lose(self, track: Track) -> None:
-        self._dismiss(track)
-        self._spares.append(self._threads.submit(self._make_follower))
-
-    def _dismiss(self, track: Track) -> None:
         assert track.follower is not None
-        self._failures += track.follower.failures
-        track.follower.close()
+        self._spares.append(_ready(track.follower))
         track.follower = None
 
 

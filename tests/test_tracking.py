@@ -4,6 +4,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import numpy as np
 import pytest
@@ -63,6 +64,11 @@ def of(play: Play, name: str) -> FakeFollower:
     )
 
 
+def spares(scene: Play) -> list[FakeFollower]:
+    """The followers that wait for somebody to come."""
+    return [cast(FakeFollower, spare.result()) for spare in scene.tracker._spares]
+
+
 class TestIds:
     def test_two_people_from_the_first_frame(self, play: Callable[..., Play]) -> None:
         scene = play({"anna": stands(300), "ben": walks(900, -60)})
@@ -111,9 +117,11 @@ class TestIds:
         ben = next(id for id, name in scene.names().items() if name == "ben")
         scene.go(PATIENCE)
         assert list(scene.history[-1]) == [ben]
-        assert sum(follower.closed for follower in scene.stage.followers) == 1
+        made = list(scene.stage.followers)
+        assert len(spares(scene)) == len(made) - 1
         scene.go(int(away * 30) + SOON)
         assert scene.names() == {ben: "ben", 2: "anna"}
+        assert scene.stage.followers == made  # who comes takes over what the other left
 
     def test_coming_back_soon_is_the_same(self, play: Callable[..., Play]) -> None:
         anna = stands(300)
@@ -173,11 +181,12 @@ class TestDoubts:
         thief = of(scene, leaper)
         thief.leaps_to = victim
         for _ in range(PATIENCE):
-            assert not thief.closed
+            assert thief not in spares(scene)
             poses = scene.go(1)
             assert list(poses) == [before[victim]]  # from the first frame on, and never the victim
             assert scene.names()[before[victim]] == victim
-        assert thief.closed
+        assert thief in spares(scene)
+        thief.leaps_to = None
         scene.go(SOON)  # they are still there, and found again
         assert {name: id for id, name in scene.names().items()} == before
 
@@ -191,7 +200,7 @@ class TestDoubts:
         thief.leaps_to, thief._last = None, body((500, 200))
         scene.go(1)
         assert scene.names() == before
-        assert not thief.closed
+        assert thief not in spares(scene)
 
     def test_a_far_leap_is_not_believed(self, play: Callable[..., Play]) -> None:
         scene = play({"anna": stands(300), "cleo": stands(900)}, 1)
@@ -213,7 +222,7 @@ class TestDoubts:
             assert scene.go(1) == {}
         follower.blind = False
         assert list(scene.go(1)) == [0]
-        assert not follower.closed
+        assert follower not in spares(scene)
 
     def test_doubles_of_the_seeder_are_nobody(self, play: Callable[..., Play]) -> None:
         scene = play({"anna": stands(300), "ben": stands(800)}, 4)
