@@ -29,7 +29,8 @@ class Stops:
     codes: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     orphans: int = 0
-    tracebacks: int = 0
+    tracebacks: list[str] = field(default_factory=list)
+    """What was said where one was among it."""
     undone: int = 0
     """Ended by the signal itself: it came before Python could listen, and nothing was begun."""
 
@@ -48,7 +49,8 @@ class Stops:
         else:
             self.codes.append(code)
         self.orphans += child.orphans
-        self.tracebacks += "Traceback" in child.said
+        if "Traceback" in child.said:
+            self.tracebacks.append(child.said)
 
     def figures(self) -> list[Figure]:
         """Return what came of it."""
@@ -58,7 +60,8 @@ class Stops:
             exactly(f"{self.stage}: exit codes other than 0, of {len(self.codes)}", [], other),
             below(f"{self.stage}: longest time to the end", LIMIT, max(self.seconds), "s"),
             exactly(f"{self.stage}: orphans", 0, self.orphans),
-            exactly(f"{self.stage}: tracebacks", 0, self.tracebacks),
+            exactly(f"{self.stage}: tracebacks", 0, len(self.tracebacks)),
+            *[told(f"{self.stage}: the first of them", " / ".join(said.split("\n"))) for said in self.tracebacks[:1]],
             *more,
         ]
 
