@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 if TYPE_CHECKING:
     from engine.bench import Row
@@ -45,6 +46,8 @@ def draw_lines(
         axes.set(title=title, xlabel=x, ylabel=y, xscale="log", yscale="log")
         ticks = sorted({point[0] for points in lines.values() for point in points})
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks], minor=False)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.minorticks_off()
         axes.grid(alpha=0.3)
         axes.legend()

@@ -49,6 +49,9 @@ SECONDS = 60.0
 
 Named = tuple[str, ModelConfig]
 
+HEATMAPS_IN = ", heatmaps in"
+"""Marks the form of a tokenizer that takes heatmaps, drawn outside."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -114,9 +117,7 @@ def plans(name: str, config: ModelConfig, scratch: Path, forms: Sequence[Input])
     for form in forms:
         tokenizer = export_network(network, name, scratch / f"{name}-{config.grid}-{form}", form)
         gflop = count_flop(tokenizer.encoder) / 1e9
-        told, size = (
-            ("", x.nbytes) if form == "keypoints" else (", heatmaps in", draw(x, config.grid, config.sigma).nbytes)
-        )
+        told, size = ("", x.nbytes) if form == "keypoints" else (HEATMAPS_IN, draw(x, config.grid, config.sigma).nbytes)
         for backend, precision in ways:
             call = _live(open_encoder(tokenizer, backend, precision), x)
             yield _Plan(name, f"{backend} {precision}{told}", config, size, parameters, gflop, call)
@@ -178,7 +179,7 @@ def plot(rows: Sequence[Row], file: Path) -> None:
     panels = []
     for grid in GRIDS:
         lines: dict[str, list[tuple[float, float]]] = {}
-        for row in (each for each in rows if each.grid == grid):
+        for row in (each for each in rows if each.grid == grid and HEATMAPS_IN not in each.runs):
             windows = WINDOWS if row.causal else (row.window,)
             lines.setdefault(f"{row.name} {row.runs}", []).extend((window, row.ms.median) for window in windows)
         panels.append((f"heatmaps of {grid} x {grid}", lines))
