@@ -8,6 +8,7 @@ import _thread
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 import types
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-PATIENCE = 1.5
+PATIENCE = 1.2
 """Seconds after which a start that hangs in a library is cut off."""
 
 
@@ -65,7 +66,8 @@ def stop_on_signal() -> Iterator[threading.Event]:
 def starting() -> Iterator[None]:
     """While a command loads models and opens its source: a signal ends it here and now, by `Abandoned`.
 
-    A library that the main thread is in, and that does not return, is cut off after `PATIENCE` seconds.
+    A library that the main thread is in, and that does not return, is cut off after `PATIENCE` seconds. Where no
+    exception gets out, as of a `__del__`, the start goes on to its end and is then given up.
     """
     global _starting
     if threading.current_thread() is not threading.main_thread():
@@ -78,13 +80,26 @@ def starting() -> Iterator[None]:
     mouth.setblocking(False)
     before = signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)
     threading.Thread(target=_cut_off, args=(ear,), name="cut-off", daemon=True).start()
+    swallowed = False
+
+    def unraisable(what: "sys.UnraisableHookArgs") -> None:
+        nonlocal swallowed
+        if issubclass(what.exc_type, Abandoned):
+            swallowed = True
+        else:
+            hook(what)
+
+    hook, sys.unraisablehook = sys.unraisablehook, unraisable
     _starting = True
     try:
         yield
     finally:
         _starting = False
+        sys.unraisablehook = hook
         signal.set_wakeup_fd(before)
         mouth.close()
+    if swallowed:
+        raise Abandoned
 
 
 def _cut_off(ear: socket.socket) -> None:

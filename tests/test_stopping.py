@@ -96,6 +96,33 @@ class _Never(socketserver.BaseRequestHandler):
         self.request.recv(1000)
 
 
+SWALLOWED = """
+import os, signal, sys
+import stream.producer
+from stream.cli import run
+
+class Library:
+    def __del__(self):
+        os.kill(os.getpid(), {number})
+        sum(range(1000))  # the handler runs within
+
+def load(*_, **__):
+    Library()
+    return None, None
+
+stream.producer._open_encoder = load
+stream.producer.open_source = load
+sys.exit(run(stream.producer.main, stream.producer.Config, prog="producer", examples=""))
+"""
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_where_no_exception_gets_out(launch: Start, number: signal.Signals, tmp_path: Path) -> None:
+    process = launch("-c", SWALLOWED.format(number=int(number)), "--demo", "--bind", f"ipc://{tmp_path}/socket")
+    assert process.communicate(timeout=SOON) == ("", "")
+    assert process.returncode == 0
+
+
 DOWNLOAD = """
 import sys
 import stream.pose_model, stream.sources.vision
