@@ -39,7 +39,7 @@ def test_float32_engines_pass(name: str, backend: Backend) -> None:
     assert verdict.encoding.equal >= 0.999
     assert verdict.encoding.tokens == 14 * 4 * tokenizer.spec.tokens_per_hop
     assert verdict.decoding.mm < 0.1
-    assert verdict.decoding.joints == 14 * 4 * 8 * 17
+    assert verdict.decoding.joints == 14 * 4 * tokenizer.spec.hop * 17
 
 
 def test_another_encoder_is_seen(tokenizer: Tokenizer) -> None:
