@@ -26,7 +26,7 @@ def sweep(tmp_path: Path) -> Path:
         "  - title: Family\n    columns: [ssim, joint_error_cm, vocabulary_used]\n    against: dVAE\n    rows:\n"
         "      - {row: dVAE, base: small.yaml, model: {quantizer: gumbel}}\n"
         "      - {row: VQ, base: small.yaml, published: {ssim: 0.9}}\n"
-        "  - title: Rate\n    columns: [joint_error_cm, bits_per_second]\n    figure: rate-distortion\n    rows:\n"
+        "  - title: Rate\n    figure: rate-distortion\n    rows:\n"
         "      - {row: one level, same: VQ}\n"
     )
     return tmp_path / "sweep.yaml"
@@ -50,7 +50,7 @@ def test_a_sweep_fills_its_page_and_does_nothing_twice(sweep: Path, capsys: pyte
     assert "not trained" not in page
     assert page.count("entropy") > 1  # tokens beside rounded joints
     assert "| vq | " in page
-    for figure in ("table-1.png", "table-2.png", "rate-distortion-2d.png"):
+    for figure in ("table-1.png", "rate-distortion-2d-single.png"):
         assert (sweep.parent / "docs" / "results" / figure).read_bytes().startswith(b"\x89PNG")
     first = results(sweep)
     assert [entry["row"] for entry in first] == ["dVAE", "VQ"]
@@ -85,6 +85,8 @@ def test_a_stopped_sweep_goes_on_in_the_middle_of_a_row(
     main(arguments(sweep))
     assert [entry["row"] for entry in results(sweep)] == ["dVAE", "VQ"]
     assert taken == [*range(8), *range(8)]
+    for entry in results(sweep):
+        assert entry["training_seconds"] > 0  # type: ignore[operator]
 
 
 def test_a_dry_run_says_how_long_it_takes(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,18 +1,20 @@
 """Diagrams for people: errors on a body, use of the codebook, bits against error, curves of a training run."""
 
-import json
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from matplotlib import color_sequences
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from stream.motion.skeleton import BONES, JOINTS
 from training.codecs import Sizes
 from training.metrics import entropy
 from training.ratedistortion import Point
 from training.roundtrip import Tokens, Track
+from training.runlog import read_log
 
 STANDING = np.array(
     [
@@ -89,27 +91,31 @@ def codebook(tokens: Tokens, sizes: Sizes, title: str, file: Path) -> Path:
 
 def rate_distortion(curves: dict[str, list[Point]], file: Path) -> Path:
     """Draw bits per second against error: tokens raw and by their entropy, rounded joints by entropy and by zstd."""
-    figure = Figure(figsize=(8, 5.5), layout="constrained")
+    figure = Figure(figsize=(11, 5.5), layout="constrained")
     axes = figure.subplots()
-    for (name, points), colour in zip(curves.items(), ("#c23b22", "#2878b5", "#6a9f4f", "#7a5195"), strict=False):
+    colours = [
+        colour for name in ("tab10", "Dark2", "Set2") for colour in color_sequences[name] if len(set(colour)) > 1
+    ]  # not the greys
+    for point, colour in zip(sorted(curves["tokens"], key=lambda p: p.joint_error_cm), cycle(colours), strict=False):
+        at, bits = [point.joint_error_cm] * 2, [point.bits, point.entropy]
+        axes.plot(at, bits, color=colour, linewidth=1, zorder=3)
+        axes.plot(at[:1], bits[:1], "s", color=colour, label=point.name.split("@")[0], zorder=4)
+        axes.plot(at[1:], bits[1:], "o", color=colour, zorder=4)
+    axes.plot([], [], "s", color="0.5", label="tokens, raw")
+    axes.plot([], [], "o", color="0.5", label="tokens, first-order entropy")
+    rounded = {name: points for name, points in curves.items() if name != "tokens"}
+    for (name, points), grey in zip(rounded.items(), ("0.2", "0.6"), strict=True):
         errors = [point.joint_error_cm for point in points]
-        if name == "tokens":
-            axes.scatter(errors, [p.bits for p in points], marker="s", color=colour, label="tokens, raw", zorder=3)
-            axes.scatter(errors, [p.entropy for p in points], marker="o", color=colour, zorder=3,
-                         label="tokens, first-order entropy")  # fmt: skip
-            for point in points:
-                axes.annotate(point.name.split("@")[0], (point.joint_error_cm, point.bits), (6, 4),
-                              textcoords="offset points", fontsize=8)  # fmt: skip
-                axes.vlines(point.joint_error_cm, point.entropy, point.bits, color=colour, linewidth=0.8)
-        else:
-            axes.plot(errors, [p.entropy for p in points], ".-", color=colour, label=f"{name}, first-order entropy")
-            axes.plot(errors, [p.zstd for p in points], ".:", color=colour, label=f"{name}, zstd")
-    axes.set(xlabel="mean joint error, cm", ylabel="bit/s per person", yscale="log", xlim=0)
-    axes.yaxis.set_major_formatter("{x:.0f}")
-    axes.yaxis.set_minor_formatter("{x:.0f}")
-    axes.tick_params(axis="y", which="both", labelsize=8)
+        axes.plot(errors, [p.entropy for p in points], ".-", color=grey, label=f"{name}, entropy")
+        axes.plot(errors, [p.zstd for p in points], ".:", color=grey, label=f"{name}, zstd")
+    axes.set(xlabel="mean joint error, cm", ylabel="bit/s per person", xscale="log", yscale="log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
+    axes.tick_params(which="both", labelsize=8)
     axes.grid(which="both", color="0.92")
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside right center", fontsize=8)
     axes.set_title("What motion costs: tokens beside rounded joints, differences coded", fontsize=11)
     figure.savefig(file, dpi=120)
     return file
@@ -120,7 +126,7 @@ def training_curves(run: Path, file: Path) -> Path | None:
 
     A run that was resumed has steps twice; the later ones count. None where the folder has no such log.
     """
-    entries = _log_of(run)
+    entries = read_log(run)
     if not entries:
         return None
     by_figure: dict[str, dict[str, dict[int, float]]] = {}  # figure, set of recordings, step
@@ -151,15 +157,3 @@ def training_curves(run: Path, file: Path) -> Path | None:
     figure.suptitle(f"{run.name}, by step", fontsize=11)
     figure.savefig(file, dpi=120)
     return file
-
-
-def _log_of(run: Path) -> list[dict[str, Any]]:
-    """Return the entries of a run's log; a last line that was cut off, as by a loss of power, is left out."""
-    log = run / "log.jsonl"
-    entries = []
-    for line in log.read_text(encoding="utf-8").splitlines() if log.is_file() else []:
-        try:
-            entries.append(json.loads(line))
-        except ValueError:
-            continue
-    return entries

@@ -1,6 +1,7 @@
 """The page of a sweep: its tables and figures in Markdown, from the results of its rows."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,26 @@ Results = Mapping[str, Mapping[str, Any]]
 
 HIGHER_IS_BETTER = frozenset({"ssim", "psnr", "pck"})
 
+COMPARED = frozenset({"ssim", "t_std", "joint_error_cm", "velocity_error_cm_s", "jerk_error_m_s3"})
+"""Figures whose change is said in a sentence below a table that has them."""
+
 TITLES = {
     "ssim": "SSIM",
     "psnr": "PSNR, dB",
     "l1": "L1",
     "t_std": "T-Std",
     "joint_error_cm": "joint error, cm",
+    "joint_error_p95_cm": "joint error, 95th percentile, cm",
     "velocity_error_cm_s": "velocity error, cm/s",
+    "jerk_error_m_s3": "jerk error, m/s³",
+    "pck": "PCK@0.05",
     "vocabulary_used": "ids used",
     "bits_per_second": "bit/s",
     "bits_per_second_entropy": "bit/s, entropy",
 }
 
 
-def write_page(sweep: SweepConfig, results: Results, runs: Path, root: Path, final: bool) -> None:
+def write_page(sweep: SweepConfig, results: Results, root: Path, final: bool) -> None:
     """Write the page, and the figures into a folder of its name. final: also what needs every row, bits against error.
 
     Rows without a result are named as missing.
@@ -39,16 +46,24 @@ def write_page(sweep: SweepConfig, results: Results, runs: Path, root: Path, fin
     lines = ["# Results", "", *_conditions(sweep, results), ""]
     for number, table in enumerate(sweep.tables, 1):
         lines += [f"## {table.title}", "", *([table.about.strip(), ""] if table.about else [])]
-        for place in sweep.evaluate:
-            lines += _table(table, place, results)
-            lines += _against(table, place, results)
-        if any(_result(entry, results) for entry in table.rows):
-            bars(table, sweep.evaluate, results, folder / f"table-{number}.png")
-            lines += [f"![{table.title}]({folder.name}/table-{number}.png)", ""]
+        if table.columns:
+            lines += _tables(table, number, sweep, results, folder)
         if table.figure == "rate-distortion" and final:
-            lines += _bits_against_error(table, results, sweep, runs, root, folder)
+            lines += _bits_against_error(table, results, sweep, root, folder)
     lines += _probes(results)
     page.write_text("\n".join(lines).rstrip() + "\n")
+
+
+def _tables(table: TableConfig, number: int, sweep: SweepConfig, results: Results, folder: Path) -> list[str]:
+    """Return a table for every set, and the figure of them all."""
+    lines = []
+    for place in sweep.evaluate:
+        lines += _table(table, place, results)
+        lines += _against(table, place, results)
+    if any(_result(entry, results) for entry in table.rows):
+        bars(table, sweep.evaluate, results, folder / f"table-{number}.png")
+        lines += [f"![{table.title}]({folder.name}/table-{number}.png)", ""]
+    return lines
 
 
 def _conditions(sweep: SweepConfig, results: Results) -> list[str]:
@@ -118,7 +133,7 @@ def _against(table: TableConfig, place: str, results: Results) -> list[str]:
             continue
         changes = [
             f"{TITLES.get(c, c)} {change:+.1f} % ({'better' if (change > 0) == (c in HIGHER_IS_BETTER) else 'worse'})"
-            for c in ("ssim", "t_std", "joint_error_cm")
+            for c in (column for column in table.columns if column in COMPARED)
             if (change := _change(result["figures"][place].get(c), base["figures"][place].get(c))) is not None
         ]
         lines.append(f"- {name} against {table.against}: {', '.join(changes)}")
@@ -153,25 +168,25 @@ def bars(table: TableConfig, places: Sequence[str], results: Results, file: Path
 
 
 def _bits_against_error(
-    table: TableConfig, results: Results, sweep: SweepConfig, runs: Path, root: Path, folder: Path
+    table: TableConfig, results: Results, sweep: SweepConfig, root: Path, folder: Path
 ) -> list[str]:
-    """Measure and draw the table's rows that decode joints beside rounded joints, 2D and 3D each by itself."""
+    """Measure and draw the table's rows that decode joints beside rounded joints, by set, 2D and 3D each by itself."""
     lines = []
-    for dims in (2, 3):
-        runs_of = [
-            str(runs / slug(entry.get("same", entry["row"])))
+    for dims, place in product((2, 3), sweep.evaluate):
+        tokenizers = [
+            result["where"]
             for entry in table.rows
             if (result := _result(entry, results))
-            and result.get("dims") == dims
-            and "joint_error_cm" in result["figures"][sweep.evaluate[0]]
+            and result["dims"] == dims
+            and "joint_error_cm" in result["figures"][place]
         ]
-        if not runs_of:
+        if not tokenizers:
             continue
-        found = curves(runs_of, [root / sweep.evaluate[0]], sweep.every)
-        file = folder / f"rate-distortion-{dims}d.png"
+        found = curves(tokenizers, [root / place], sweep.every)
+        file = folder / f"rate-distortion-{dims}d-{slug(place)}.png"
         rate_distortion(found, file)
-        lines += [f"Bits against error on {sweep.evaluate[0]}, {dims}D, beside joints rounded, differences coded:", ""]
-        lines += [table_of_points(found), "", f"![bits against error, {dims}D]({folder.name}/{file.name})", ""]
+        lines += [f"{dims}D, on {place}:", "", table_of_points(found), ""]
+        lines += [f"![bits against error, {dims}D, {place}]({folder.name}/{file.name})", ""]
     return lines
 
 

@@ -25,6 +25,7 @@ from training.evaluate import figures, run_sets
 from training.probe import probe
 from training.report import write_page
 from training.run import Run, build
+from training.runlog import training_seconds
 from training.tables import Row, SweepConfig, load_sweep, rows_of, slug, what_counts
 from training.train import train
 
@@ -46,23 +47,24 @@ def read_results(file: Path) -> dict[str, dict[str, Any]]:
 
 def fill(row: Row, sweep: SweepConfig, runs: Path, root: Path) -> dict[str, Any] | None:
     """Train a row where it needs to be, and evaluate it; None where it was stopped."""
-    start = time.monotonic()
     entry: dict[str, Any] = {"row": row.name, "digest": row.digest, "code": provenance.code_version()}
     entry["machine"] = provenance.machine()
     if row.config:
-        if not _train(row.config, runs / slug(row.name)):
+        folder = runs / slug(row.name)
+        if not _train(row.config, folder):
             return None
-        entry["training_seconds"] = round(time.monotonic() - start, 1)
+        entry["training_seconds"] = round(training_seconds(folder, row.config.data.batch), 1)
         entry |= {"steps": row.config.optim.steps, "seed": row.config.seed, "batch": row.config.data.batch}
         entry["trained_on"] = [group.path for group in row.config.data.train]
         entry["parameters"] = sum(p.numel() for p in build(row.config).parameters())
-        entry["dims"] = row.config.model.dims
-    codec, sizes = open_codec(row.where(runs))
+    entry["where"] = row.where(runs)
+    codec, sizes = open_codec(entry["where"])
+    entry["dims"] = sizes.dims
     sets = run_sets(codec, sizes, [root / path for path in sweep.evaluate], sweep.every)
     entry["figures"] = {name: figures(part, sizes) for name, part in sets.items()}
     entry["figures"] = dict(zip(sweep.evaluate, entry["figures"].values(), strict=True))
     if row.probed:
-        found = probe(row.where(runs), [root / path for path in sweep.probe])
+        found = probe(entry["where"], [root / path for path in sweep.probe])
         entry["probe"] = dict(zip(sweep.probe, found.values(), strict=True))
     return entry
 
@@ -178,9 +180,9 @@ def sweep_rows(sweep: SweepConfig, rows: Sequence[Row], runs: Path, root: Path) 
         with file.open("a", encoding="utf-8") as log:
             log.write(json.dumps(entry) + "\n")
         if sweep.page:
-            write_page(sweep, read_results(file), runs, root, final=False)
+            write_page(sweep, read_results(file), root, final=False)
     if sweep.page:
-        write_page(sweep, read_results(file), runs, root, final=True)
+        write_page(sweep, read_results(file), root, final=True)
         print(sweep.page)
 
 
