@@ -19,8 +19,8 @@ from stream.client import TokenStream
 from stream.wire import Goodbye, Packet
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
-SOON = 5.0
-"""Seconds within which a process must have ended: two, and three for a machine that is busy otherwise."""
+SOON = 15.0
+"""Seconds within which a process must have ended, on a busy machine too; `tests.drills` holds it to two."""
 
 
 def stop(process: subprocess.Popen[str], number: signal.Signals, times: int = 1) -> str:

@@ -25,7 +25,7 @@ def sweep(tmp_path: Path) -> Path:
         "tables:\n"
         "  - title: Family\n    columns: [ssim, joint_error_cm, vocabulary_used]\n    against: dVAE\n    rows:\n"
         "      - {row: dVAE, base: small.yaml, model: {quantizer: gumbel}}\n"
-        "      - {row: VQ, base: small.yaml, published: {ssim: 0.9}}\n"
+        "      - {row: VQ, base: small.yaml, pictures: true, published: {ssim: 0.9}}\n"
         "  - title: Rate\n    figure: rate-distortion\n    rows:\n"
         "      - {row: one level, same: VQ}\n"
     )
@@ -50,7 +50,8 @@ def test_a_sweep_fills_its_page_and_does_nothing_twice(sweep: Path, capsys: pyte
     assert "not trained" not in page
     assert page.count("entropy") > 1  # tokens beside rounded joints
     assert "| vq | " in page
-    for figure in ("table-1.png", "rate-distortion-2d-single.png"):
+    assert "](results/vq/data-single-strip.png)" in page
+    for figure in ("vq/data-single-strip.png", "table-1.png", "rate-distortion-2d-single.png"):
         assert (sweep.parent / "docs" / "results" / figure).read_bytes().startswith(b"\x89PNG")
     first = results(sweep)
     assert [entry["row"] for entry in first] == ["dVAE", "VQ"]

@@ -28,12 +28,18 @@ PLANE_NAMES = ("front", "side", "above")
 
 
 def draw_evaluation(
-    codec: Codec | DrawingCodec, sets: dict[str, Evaluation], sizes: Sizes, folder: Path, run: Path | None = None
+    codec: Codec | DrawingCodec,
+    sets: dict[str, Evaluation],
+    sizes: Sizes,
+    folder: Path,
+    run: Path | None = None,
+    videos: bool = True,
 ) -> list[Path]:
     """Draw all figures of an evaluation into a folder; return the files.
 
-    For every set: a strip and a video of a recording of middling error, the use of the codebook, and, where joints
-    are decoded, the errors on a body. run: a training run's folder, for its curves; left out where it has none.
+    For every set: a strip and, with `videos`, a video of a recording of middling error, the use of the codebook, and,
+    where joints are decoded, the errors on a body. run: a training run's folder, for its curves; left out where it
+    has none.
     """
     from training import plots
 
@@ -44,9 +50,11 @@ def draw_evaluation(
         if name != "total":
             track = redrawn(codec, part.result.tracks[middling(part.result.tracks)])
             title = f"{sizes.name}: {track.name} of {name}"
-            files += [folder / f"{stem}-strip.png", folder / f"{stem}.mp4"]
-            cv2.imwrite(str(files[-2]), strip(track, sizes, title))
-            write_video(files[-1], video(track, sizes))
+            files.append(folder / f"{stem}-strip.png")
+            cv2.imwrite(str(files[-1]), strip(track, sizes, title))
+            if videos:
+                files.append(folder / f"{stem}.mp4")
+                write_video(files[-1], video(track, sizes))
         files.append(plots.codebook(part.result.tokens, sizes, name, folder / f"{stem}-codebook.png"))
         if not np.isnan(part.result.tracks[0].placed).any():
             files.append(plots.body(part.result.tracks, sizes, name, folder / f"{stem}-joints.png"))

@@ -41,7 +41,7 @@ def write_page(sweep: SweepConfig, results: Results, root: Path, final: bool) ->
     Rows without a result are named as missing.
     """
     page = Path(sweep.page)
-    folder = page.with_suffix("")
+    folder = sweep.pictures
     folder.mkdir(parents=True, exist_ok=True)
     lines = ["# Results", "", *_conditions(sweep, results), ""]
     for number, table in enumerate(sweep.tables, 1):
@@ -63,6 +63,10 @@ def _tables(table: TableConfig, number: int, sweep: SweepConfig, results: Result
     if any(_result(entry, results) for entry in table.rows):
         bars(table, sweep.evaluate, results, folder / f"table-{number}.png")
         lines += [f"![{table.title}]({folder.name}/table-{number}.png)", ""]
+    for name in (entry["row"] for entry in table.rows if entry.get("pictures")):
+        files = sorted((folder / slug(name)).glob("*.png"))
+        lines += [f"![{name}: {file.stem}]({file.relative_to(folder.parent).as_posix()})" for file in files]
+        lines += [""] if files else []
     return lines
 
 

@@ -22,6 +22,7 @@ from training import provenance
 from training.codecs import open_codec
 from training.config import TrainConfig, load_config
 from training.evaluate import figures, run_sets
+from training.figures import draw_evaluation
 from training.probe import probe
 from training.report import write_page
 from training.run import Run, build
@@ -63,6 +64,9 @@ def fill(row: Row, sweep: SweepConfig, runs: Path, root: Path) -> dict[str, Any]
     sets = run_sets(codec, sizes, [root / path for path in sweep.evaluate], sweep.every)
     entry["figures"] = {name: figures(part, sizes) for name, part in sets.items()}
     entry["figures"] = dict(zip(sweep.evaluate, entry["figures"].values(), strict=True))
+    if row.pictured:
+        first = dict(list(sets.items())[:1])
+        draw_evaluation(codec, first, sizes, sweep.pictures / slug(row.name), videos=False)
     if row.probed:
         found = probe(entry["where"], [root / path for path in sweep.probe])
         entry["probe"] = dict(zip(sweep.probe, found.values(), strict=True))

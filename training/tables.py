@@ -19,13 +19,18 @@ PLACES = {
 """Keys, by section, that say where and how comfortably a row is trained, and change no result."""
 
 
+OF_THE_PAGE = ("row", "published", "tokenizer", "probe", "pictures")
+"""Keys of a row that are no part of a configuration."""
+
+
 @dataclass
 class TableConfig:
     """One table of the page.
 
     rows: each a name, `row`, and either a configuration (`base`, and keys over it), `same`: the name of a row of an
     earlier table, or `tokenizer`: an exported one, evaluated only. published: figures of others, to stand beside;
-    probe: true where the sweep's linear probe is to be run on it, too.
+    probe: true where the sweep's linear probe is to be run on it, too; pictures: true where the page is to show what
+    it decodes, and its errors by joint.
     """
 
     title: str = ""
@@ -41,11 +46,16 @@ class SweepConfig:
     """A sweep: tables, what their rows are evaluated on, and the page that shows them."""
 
     name: str = "sweep"
-    page: str = ""  # Markdown file to write; its figures go into a folder of the same name
+    page: str = ""  # Markdown file to write
     every: int = 1  # take each so manieth recording
     evaluate: list[str] = field(default_factory=list)
     probe: list[str] = field(default_factory=list)  # sets, whole, whose contents a linear probe is to tell apart
     tables: list[TableConfig] = field(default_factory=list)
+
+    @property
+    def pictures(self) -> Path:
+        """The folder of the page's figures."""
+        return Path(self.page).with_suffix("")
 
 
 @dataclass
@@ -56,6 +66,7 @@ class Row:
     config: TrainConfig | None
     tokenizer: str
     probed: bool
+    pictured: bool
     digest: str
 
     def where(self, runs: Path) -> str:
@@ -90,13 +101,14 @@ def rows_of(sweep: SweepConfig, folder: Path, changes: list[str]) -> list[Row]:
             continue
         if name in found:
             raise ValueError(f"two rows are called {name!r}")
-        keys = {key: value for key, value in entry.items() if key not in ("row", "published", "tokenizer", "probe")}
+        keys = {key: value for key, value in entry.items() if key not in OF_THE_PAGE}
         config = None
         if "tokenizer" not in entry:
             config = typed(over_bases(OmegaConf.create(keys), folder), changes)
             config.name = slug(name)
-        probed = bool(entry.get("probe"))
-        found[name] = Row(name, config, entry.get("tokenizer", ""), probed, _digest(config, sweep, probed))
+        probed, pictured = bool(entry.get("probe")), bool(entry.get("pictures"))
+        digest = _digest(config, sweep, probed, pictured)
+        found[name] = Row(name, config, entry.get("tokenizer", ""), probed, pictured, digest)
     return list(found.values())
 
 
@@ -109,8 +121,8 @@ def what_counts(config: TrainConfig) -> dict[str, Any]:
     return keys
 
 
-def _digest(config: TrainConfig | None, sweep: SweepConfig, probed: bool) -> str:
+def _digest(config: TrainConfig | None, sweep: SweepConfig, probed: bool, pictured: bool) -> str:
     """Return what tells whether a result still belongs to its row."""
     keys = what_counts(config) if config else {}
-    keys["evaluated"] = [sweep.every, sweep.evaluate, sweep.probe if probed else []]
+    keys["evaluated"] = [sweep.every, sweep.evaluate, sweep.probe if probed else [], pictured]
     return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()[:16]
