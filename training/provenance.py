@@ -14,27 +14,38 @@ import torch
 from training import parallel
 from training.config import TrainConfig
 
+CODE = ("engine", "stream", "training", "pyproject.toml")
+"""What a run depends on besides its configuration and its data, which it keeps by themselves."""
+
 HASHED = 2 << 30
 """Bytes of a set of recordings up to which its content is hashed; of a larger one, names and sizes."""
 
 
-def code_version() -> str:
-    """Return what `git describe` says of the code, or the package's version outside a checkout."""
-    here = Path(__file__).parent
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--tags"], cwd=here, capture_output=True, text=True, timeout=20
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        described = None
-    if described is not None and described.returncode == 0:
-        return described.stdout.strip()
+def code_version(checkout: Path = Path(__file__).parents[1]) -> str:
+    """Return what `git describe` says of the code, or the package's version where it is in no repository of its own.
+
+    It ends in "-dirty" where code was changed since; a page that a sweep writes is no code.
+    """
+    if _git(checkout, "ls-files", "training/provenance.py"):  # not so if it lies in the repository of something else
+        described = _git(checkout, "describe", "--always", "--tags")
+        changed = _git(checkout, "status", "--porcelain", "--untracked-files=no", "--", *CODE)
+        return f"{described}-dirty" if changed else described
     from importlib.metadata import PackageNotFoundError, version
 
     try:
         return version("kinetoken")
     except PackageNotFoundError:
         return "unknown"
+
+
+def _git(checkout: Path, *arguments: str) -> str:
+    """Return what a git command says there; nothing where there is no git or no repository."""
+    command = ["git", "-C", str(checkout), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def describe_data(path: Path) -> dict[str, Any]:
