@@ -21,7 +21,7 @@ def sweep(tmp_path: Path) -> Path:
     (tmp_path / "data").mkdir()
     write_config(tmp_path / "small.yaml", write_recordings(tmp_path / "data"))
     (tmp_path / "sweep.yaml").write_text(
-        f"name: tiny\npage: {tmp_path / 'docs' / 'results.md'}\nevaluate: [single]\n"
+        f"name: tiny\npage: {tmp_path / 'docs' / 'results.md'}\nabout: What came of it.\nevaluate: [single]\n"
         "tables:\n"
         "  - title: Family\n    columns: [ssim, joint_error_cm, vocabulary_used]\n    against: dVAE\n    rows:\n"
         "      - {row: dVAE, base: small.yaml, model: {quantizer: gumbel}}\n"
@@ -44,6 +44,7 @@ def results(sweep: Path) -> list[dict[str, object]]:
 def test_a_sweep_fills_its_page_and_does_nothing_twice(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(arguments(sweep))
     page = (sweep.parent / "docs" / "results.md").read_text()
+    assert page.startswith("# Results\n\nWhat came of it.\n")
     assert "## Family" in page
     assert "SSIM, published" in page
     assert "- VQ against dVAE: SSIM" in page

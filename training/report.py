@@ -43,7 +43,7 @@ def write_page(sweep: SweepConfig, results: Results, root: Path, final: bool) ->
     page = Path(sweep.page)
     folder = sweep.pictures
     folder.mkdir(parents=True, exist_ok=True)
-    lines = ["# Results", "", *_conditions(sweep, results), ""]
+    lines = ["# Results", "", *([sweep.about.strip(), ""] if sweep.about else []), *_conditions(sweep, results), ""]
     for number, table in enumerate(sweep.tables, 1):
         lines += [f"## {table.title}", "", *([table.about.strip(), ""] if table.about else [])]
         if table.columns:

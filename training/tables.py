@@ -47,6 +47,7 @@ class SweepConfig:
 
     name: str = "sweep"
     page: str = ""  # Markdown file to write
+    about: str = ""  # Markdown, what the tables say, at the head of the page
     every: int = 1  # take each so manieth recording
     evaluate: list[str] = field(default_factory=list)
     probe: list[str] = field(default_factory=list)  # sets, whole, whose contents a linear probe is to tell apart
