@@ -16,12 +16,13 @@ from training.data.recordings import read_clips
 from training.evaluate import EngineCodec, figures
 from training.roundtrip import run_clips
 
-CENTIMETRES = {"heatmap2d-f16": 3.0, "heatmap2d-f8": 2.0, "heatmap3d-f8": 3.1}
+CENTIMETRES = {"heatmap2d-f16": 3.0, "heatmap2d-f8": 2.0, "heatmap2d-low-latency": 1.6, "heatmap3d-f8": 3.1}
 """Largest mean joint error on each set of recordings, every fifth of them."""
 
 GRIDS = {
     "heatmap2d-f16": (16, (2, 1, 4, 4), 1024),
     "heatmap2d-f8": (8, (1, 1, 8, 8), 512),
+    "heatmap2d-low-latency": (4, (1, 1, 8, 8), 512),
     "heatmap3d-f8": (8, (1, 1, 8, 8), 512),
 }
 """Frames a hop, token grid and vocabulary."""
