@@ -129,7 +129,17 @@ def test_a_run_is_exported_and_evaluated(config: TrainConfig, recordings: Path, 
     run = tmp_path / "run"
     train(config, run, resume=False)
     tokenizer = export(run, tmp_path / "small")
-    assert load_tokenizer(tmp_path / "small").spec.name == "small"
+    spec = load_tokenizer(tmp_path / "small").spec
+    assert spec.name == "small"
+    card = tmp_path / "small" / "README.md"
+    text = card.read_text()
+    for said in (spec.label, "16 tokens of a vocabulary of 16", "8 steps of 2 windows of 8 frames, seed 0"):
+        assert said in text
+    (start,) = json.loads((run / "run.json").read_text())
+    assert all(found["sha256"] in text for found in start["data"].values())
+    card.write_text("by its maker")
+    export(run, tmp_path / "small")
+    assert card.read_text() == "by its maker"
     found = evaluate(str(tmp_path / "small"), [recordings / "single", recordings / "shards"], "onnxruntime")
     assert len(found) == 2
     for row in found.values():

@@ -5,8 +5,10 @@ once. The exported encoder and decoder are checked against the network before an
 """
 
 import argparse
+import logging
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +25,7 @@ from engine.spec import Tokenizer as TokenizerDirectory
 from engine.spec import TokenizerSpec, load_tokenizer, sha256, write_sums
 from stream.motion.clock import FPS
 from stream.motion.heatmap import draw
+from training.card import begin_card
 from training.config import load_config
 from training.model.config import ModelConfig
 from training.model.tokenizer import Tokenizer
@@ -87,16 +90,22 @@ def write_graph(
     names = [first[0], "reset", *(f"state.{path}" for path in states)]
     feeds = (first[1], torch.zeros(batch), *(torch.zeros(batch, *shape) for shape in states.values()))
     free = torch.export.Dim("batch", min=1, max=4096)
-    program = torch.onnx.export(
-        graph,
-        feeds,
-        input_names=names,
-        output_names=[*outputs, *(f"new_state.{path}" for path in states)],
-        opset_version=OPSET,
-        dynamo=True,
-        dynamic_shapes=({0: free}, {0: free}, *([tuple({0: free} for _ in states)] if states else [])),
-        verbose=False,
-    )
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        # torch warns of its own use of its pytree, that axes of the same size share a name, as they are to, and that
+        # there is no torchvision, which nothing here needs.
+        warnings.filterwarnings("ignore", "`isinstance\\(treespec", FutureWarning)
+        warnings.filterwarnings("ignore", "# The axis name", UserWarning)
+        program = torch.onnx.export(
+            graph,
+            feeds,
+            input_names=names,
+            output_names=[*outputs, *(f"new_state.{path}" for path in states)],
+            opset_version=OPSET,
+            dynamo=True,
+            dynamic_shapes=({0: free}, {0: free}, *([tuple({0: free} for _ in states)] if states else [])),
+            verbose=False,
+        )
     assert program is not None
     program.save(str(file))
 
@@ -195,8 +204,13 @@ def _places(weights: Path) -> dict[str, tuple[int, int]]:
 
 
 def export(run: Path, out: Path, form: Input = "keypoints") -> TokenizerDirectory:
-    """Write the tokenizer directory of a run, replacing the graphs and weights that were there."""
-    return export_network(load_network(run), load_config(run / "config.yaml", []).name, out, form)
+    """Write the tokenizer directory of a run, replacing the graphs and weights that were there, not a model card."""
+    config = load_config(run / "config.yaml", [])
+    tokenizer = export_network(load_network(run), config.name, out, form)
+    card = out / "README.md"
+    if not card.exists():
+        card.write_text(begin_card(tokenizer.spec, config, run), encoding="utf-8")
+    return tokenizer
 
 
 def export_network(network: Tokenizer, name: str, out: Path, form: Input = "keypoints") -> TokenizerDirectory:
@@ -240,12 +254,10 @@ def export_network(network: Tokenizer, name: str, out: Path, form: Input = "keyp
         )
         (folder / "config.json").write_bytes(msgspec.json.format(msgspec.json.encode(spec), indent=2) + b"\n")
         write_sums(folder)
-        (folder / "README.md").touch()
         check(network, folder, form)
         out.mkdir(exist_ok=True)
         for file in folder.iterdir():
-            if file.name != "README.md" or not (out / file.name).exists():
-                shutil.move(file, out / file.name)
+            shutil.move(file, out / file.name)
     return load_tokenizer(out)
 
 
