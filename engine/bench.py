@@ -31,7 +31,7 @@ from engine.timing import PRODUCT_GFLOP, Timing, products, ratio, summary, take_
 PRECISIONS: dict[str, tuple[Precision, ...]] = {
     "openvino": ("fp32", "bf16"),
     "onnxruntime": ("fp32",),
-    "tensorrt": ("fp32", "fp16", "int8"),
+    "tensorrt": ("fp32", "fp16", "bf16", "int8"),
 }
 """What each backend is timed in; the first that runs is what the others are compared to."""
 
@@ -114,14 +114,12 @@ def _processor() -> str:
 
 
 def contestants(
-    tokenizer: Tokenizer, backends: Sequence[str], precisions: Sequence[str] | None, absent: dict[str, str]
+    tokenizer: Tokenizer, backends: Sequence[str], precisions: Sequence[Precision] | None, absent: dict[str, str]
 ) -> dict[tuple[str, Precision], tuple[Encoder, Decoder]]:
     """Open the tokenizer in every backend and precision; note in `absent` what cannot be had, and why."""
     opened: dict[tuple[str, Precision], tuple[Encoder, Decoder]] = {}
     for backend in backends:
-        for precision in PRECISIONS[backend]:
-            if precisions is not None and precision not in precisions:
-                continue
+        for precision in PRECISIONS[backend] if precisions is None else precisions:
             name: Backend = backend  # type: ignore[assignment]  # a key of BACKENDS
             try:
                 pair = open_encoder(tokenizer, name, precision), open_decoder(tokenizer, name, precision)
@@ -140,7 +138,7 @@ def bench(
     seconds: float,
 ) -> tuple[list[Row], dict[str, float]]:
     """Time one graph at one batch size on every backend; return the rows and the peak by precision, GFLOP/s."""
-    gflop = count_flop(tokenizer.encoder if part == "encoder" else tokenizer.decoder, batch) / 1e9
+    gflop = count_flop(tokenizer.graph(part), batch) / 1e9
     calls = {f"{backend} {precision}": _stepping(each, batch) for (backend, precision), each in sessions.items()}
     large = products()
     times = take_turns({**large, **calls}, seconds)
@@ -285,8 +283,12 @@ def measure(args: argparse.Namespace) -> Figures:
         # What a user gets who names no backend is started too: it opens all of them to take the fastest.
         for backend, precision in [] if args.no_start else [("auto", "fp32"), *opened]:
             print(f"{name}: start of {backend} {precision}", file=sys.stderr)
-            cold, warm = cold_and_warm(str(tokenizer.folder), backend, precision, CROWD)
-            figures.starts.append(StartRow(name, backend, precision, cold, warm))
+            try:
+                cold, warm = cold_and_warm(str(tokenizer.folder), backend, precision, CROWD)
+            except KinetokenError as error:
+                figures.absent[f"{name}: start of {backend} {precision}"] = str(error)
+            else:
+                figures.starts.append(StartRow(name, backend, precision, cold, warm))
     return figures
 
 
@@ -301,6 +303,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             import matplotlib  # noqa: F401  # before minutes of measuring
         except ImportError:
             parser.error("--plot needs matplotlib: pip install 'kinetoken[plot]'")
+    for file in (file for file in (args.json, args.plot) if file is not None):
+        if (
+            not os.access(file if file.exists() else file.parent, os.W_OK) or file.is_dir()
+        ):  # before minutes of measuring
+            parser.error(f"{file} cannot be written: name another file")
     return run(lambda: _show(measure(args), args.json, args.plot), parser.prog)
 
 

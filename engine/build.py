@@ -10,17 +10,19 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine import manifest as manifests
 from engine.backends.base import Precision
+from engine.cache import cache_folder, cache_path
 from engine.command import add_tokenizer, run
 from engine.compiler import DEFAULT_ARCHITECTURES, architectures, compile_graph
 from engine.errors import EngineError
 from engine.flavour import Flavour, installed
-from engine.manifest import PARTS, Manifest, PartManifest, Profile
+from engine.manifest import PARTS, Manifest, PartManifest, Profile, Tensor
+from engine.ports import Shapes, check_inputs, check_outputs
 from engine.session import open_decoder, open_encoder
 from engine.spec import Part, Tokenizer, load_tokenizer, sha256
 from engine.windows import BUILT_IN, read_windows
@@ -90,12 +92,19 @@ def build_tensorrt(tokenizer: Tokenizer, wanted: Wanted, say: Say = print) -> Pa
         raise EngineError(f"the engine cannot be written to {folder}: {error}") from None
     say(f"built: {folder} ({sum(part.size for part in parts.values()) / 2**20:.1f} MiB)")
     if wanted.out is not None:
-        say(f"to run it, put that folder into {manifests.engines_folder()}, or its like on the machine with the GPU")
+        say(f"to run it, put that folder into {cache_path(manifests.ENGINES)}, or its like on the machine with the GPU")
     return folder
 
 
 def build_openvino(tokenizer: Tokenizer, precision: Precision, max_batch: int, say: Say = print) -> None:
-    """Compile both graphs in every batch size up to `max_batch` and keep them in this user's cache."""
+    """Compile both graphs in every batch size up to `max_batch` and keep them in this user's cache.
+
+    Raises EngineError where there is no place to keep them.
+    """
+    try:
+        cache_folder("openvino")
+    except OSError as error:
+        raise EngineError(f"no place for compiled graphs: {error}; name a folder with KINETOKEN_CACHE") from None
     for part, open_session in (("encoder", open_encoder), ("decoder", open_decoder)):
         start = time.perf_counter()
         session = open_session(tokenizer, "openvino", precision)
@@ -179,8 +188,12 @@ def _build_part(
 ) -> PartManifest:
     start = time.perf_counter()
     graph = _typed(tokenizer, part, wanted, say)
-    timing = manifests.engines_folder() / f"timing-{flavour.name}-{flavour.version}.cache"
+    # Nothing is timed without the GPU.
+    name = f"timing-{flavour.name}-{flavour.version}.cache"
+    timing = None if flavour.portable else manifests.engines_folder() / name
     compiled = compile_graph(flavour, graph, tokenizer.graph(part), profile, capabilities, wanted.workspace_mib, timing)
+    check_inputs(tokenizer, part, _sizes(compiled.inputs))
+    check_outputs(tokenizer, part, _sizes(compiled.outputs))
     file = folder / f"{part}.engine"
     file.write_bytes(compiled.data)
     file.chmod(0o600)
@@ -192,6 +205,10 @@ def _build_part(
         inputs=compiled.inputs,
         outputs=compiled.outputs,
     )
+
+
+def _sizes(tensors: Mapping[str, Tensor]) -> Shapes:
+    return {name: tensor.shape[1:] for name, tensor in tensors.items()}
 
 
 def _typed(tokenizer: Tokenizer, part: Part, wanted: Wanted, say: Say) -> bytes:
@@ -231,8 +248,8 @@ def build_parser() -> argparse.ArgumentParser:
         f" (default: the GPU here; without one, {' '.join(DEFAULT_ARCHITECTURES)})",
     )  # fmt: skip
     parser.add_argument(
-        "--workspace", type=int, default=WORKSPACE_MIB, metavar="MiB", help="device memory a step may use in passing"
-        " (default: %(default)s)",
+        "--workspace", type=int, metavar="MiB", help="device memory a step may use in passing"
+        f" (default: {WORKSPACE_MIB})",
     )  # fmt: skip
     parser.add_argument(
         "--data", nargs="+", type=Path, default=[], metavar="NPZ", help="recordings that int8 is calibrated on"
@@ -252,7 +269,7 @@ def _main(args: argparse.Namespace) -> int:
         precision=args.precision,
         max_batch=args.max_batch,
         architectures=tuple(args.gpu_arch),
-        workspace_mib=args.workspace,
+        workspace_mib=WORKSPACE_MIB if args.workspace is None else args.workspace,
         out=args.out,
         force=args.force,
         data=tuple(args.data),
@@ -265,10 +282,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Read the command line and build. Returns the exit code."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    if not 1 <= args.max_batch <= 4096 or args.workspace < 1:
+    if not 1 <= args.max_batch <= 4096 or (args.workspace is not None and args.workspace < 1):
         parser.error("--max-batch must be 1 to 4096 and --workspace at least 1")
-    if args.backend == "openvino" and (args.gpu_arch or args.out or args.force or args.data):
-        parser.error("--gpu-arch, --data, --out and --force are TensorRT's; OpenVINO keeps its own cache")
+    if args.backend == "openvino" and (args.gpu_arch or args.out or args.force or args.data or args.workspace):
+        parser.error("--gpu-arch, --workspace, --data, --out and --force are TensorRT's; OpenVINO keeps its own cache")
+    if args.data and args.precision != "int8":
+        parser.error(f"--data is what int8 is calibrated on; {args.precision} needs none: leave it out")
     return run(lambda: _main(args), parser.prog)
 
 

@@ -46,14 +46,15 @@ def compile_graph(
     file: where the graph comes from, for messages. timing: file of measured kernels, kept from build to build.
     Raises EngineError in the compiler's own words.
     """
-    trt, log = flavour.module, flavour.logger()
+    trt, log = flavour.module, flavour.log
+    flavour.forget()
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
     if not parser.parse(graph):
         said = [parser.get_error(n) for n in range(parser.num_errors)]
         words = "; ".join(f"{error.desc()} (node {error.node_name()}, {error.node_operator()})" for error in said)
-        raise EngineError(f"{flavour.name} cannot take {file}: {words or _cause(log)}")
+        raise EngineError(f"{flavour.name} cannot take {file}: {words or flavour.why()}")
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mib << 20)
     config.clear_flag(trt.BuilderFlag.TF32)  # float32 in the graph means float32
@@ -69,7 +70,7 @@ def compile_graph(
     cache = _remember(config, timing) if timing is not None and not flavour.portable else None
     built = builder.build_serialized_network(network, config)
     if built is None:
-        raise EngineError(f"{flavour.name} cannot compile {file}: {_cause(log)}")
+        raise EngineError(f"{flavour.name} cannot compile {file}: {flavour.why()}")
     if cache is not None and timing is not None:
         timing.write_bytes(bytes(cache.serialize()))
     described = [{t.name: Tensor(tuple(t.shape), _dtype(trt, t.dtype)) for t in each} for each in (inputs, outputs)]
@@ -93,7 +94,3 @@ def _remember(config: Any, file: Path) -> Any:
 
 def _dtype(trt: Any, dtype: Any) -> str:
     return str(np.dtype(trt.nptype(dtype)).name)
-
-
-def _cause(log: Any) -> str:
-    return log.said[0] if log.said else "it does not say why"

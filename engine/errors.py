@@ -17,3 +17,10 @@ class EngineError(KinetokenError):
     """A compiled engine is missing, does not fit this machine, or cannot be built, run or trusted."""
 
     exit_code = 13
+
+
+def in_a_line(error: BaseException) -> str:
+    """Return what an error of a library says, in one line: the first that does not only say where in its code it is."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(("Exception from ", "Check '"))]
+    return next(iter(telling or lines), type(error).__name__)

@@ -1,7 +1,8 @@
 """Which TensorRT is installed: the datacenter's `tensorrt` or `tensorrt_rtx`, which share their Python interface."""
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
 from engine.errors import EngineError
@@ -13,35 +14,56 @@ EXTRA = {"tensorrt": "kinetoken[tensorrt]", "tensorrt_rtx": "kinetoken[tensorrt-
 
 @dataclass(frozen=True)
 class Flavour:
-    """An installed TensorRT. module: its Python module, untyped."""
+    """An installed TensorRT. module: its Python module, untyped; log: where it complains.
+
+    TensorRT keeps the first logger that it is given for the whole process, whatever it is given later, so there is one
+    for each flavour, and it stays.
+    """
 
     name: FlavourName
     version: str
     module: Any
+    log: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the logger."""
+        object.__setattr__(self, "log", _make_logger(self.module))
 
     @property
     def portable(self) -> bool:
         """Whether it builds without a GPU, for compute capabilities rather than for the GPU at hand."""
         return self.name == "tensorrt_rtx"
 
-    def logger(self) -> Any:
-        """Return a logger that prints nothing and keeps complaints in `said`, the first of them the cause."""
-        trt = self.module
+    def forget(self) -> None:
+        """Begin something new: what was said before has other causes."""
+        self.log.said.clear()
 
-        class Logger(trt.ILogger):  # type: ignore[misc,name-defined]
-            def __init__(self) -> None:
-                super().__init__()
-                self.said: list[str] = []
-
-            def log(self, severity: Any, message: str) -> None:
-                if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                    self.said.append(" ".join(message.split()))
-
-        return Logger()
+    def why(self) -> str:
+        """Return what was complained of first since `forget`: the cause of the rest."""
+        return str(self.log.said[0]) if self.log.said else "it does not say why"
 
 
+def _make_logger(trt: Any) -> Any:
+    """Return a logger that prints nothing and keeps complaints in `said`."""
+
+    class Logger(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.said: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+                self.said.append(" ".join(message.split()))
+
+    return Logger()
+
+
+@cache
 def load_flavour(name: FlavourName) -> Flavour:
-    """Import one TensorRT. Raises ModuleNotFoundError where it is not installed, EngineError where it does not load."""
+    """Import one TensorRT, once.
+
+    Raises ModuleNotFoundError where it is not installed, EngineError where it does not load.
+    """
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:

@@ -31,11 +31,11 @@ def describe_engine(folder: Path) -> list[str]:
         about = found.parts[part]
         lines += [f"{part}", f"  size     {about.size / 2**20:.1f} MiB, sha256 {about.engine}"]
         lines += _tensors("in", about.inputs) + _tensors("out", about.outputs)
-    return [*lines, f"here       {verdict(folder, found)}"]
+    return [*lines, f"here       {verdict(folder, found, found.tokenizer)}"]
 
 
-def verdict(folder: Path, manifest: Manifest) -> str:
-    """Say whether an engine runs on this machine."""
+def verdict(folder: Path, manifest: Manifest, what: str) -> str:
+    """Say whether an engine runs on this machine. what: name or folder of the tokenizer that it was made of."""
     from engine.backends.cuda import gpu
 
     try:
@@ -45,7 +45,7 @@ def verdict(folder: Path, manifest: Manifest) -> str:
     except EngineError as error:
         return f"does not run: {error}"
     versions = {str(flavour.name): flavour.version for flavour in installed()}
-    reason = manifests.misfit(manifest, Here(versions, device.capability, device.name))
+    reason = manifests.misfit(manifest, Here(versions, device.capability, device.name), what)
     return "runs" if reason is None else f"does not run: {reason}"
 
 
@@ -61,14 +61,21 @@ def describe_tokenizer(tokenizer: Tokenizer) -> list[str]:
         f"tokens     {levels} of {spec.vocabulary}, {spec.bits_per_second:.0f} bit/s a person",
     ]
     engines = []
-    for file in sorted(manifests.engines_folder().glob(f"*/{manifests.FILE}")):
+    try:
+        folder = manifests.engines_folder()
+    except EngineError as error:
+        return [*lines, f"engine     {error}"]
+    for file in sorted(folder.glob(f"*/{manifests.FILE}")):
         try:
             found = manifests.read_manifest(file.parent)
         except EngineError:
             continue
         if manifests.stale(found, tokenizer, found.precision) is None:
-            engines += [f"engine     {file.parent}", f"           {found.precision}, {verdict(file.parent, found)}"]
-    return lines + (engines or [f"engine     none yet: {manifests.rebuild(spec.name, 'fp32')}"])
+            engines += [
+                f"engine     {file.parent}",
+                f"           {found.precision}, {verdict(file.parent, found, tokenizer.argument)}",
+            ]
+    return lines + (engines or [f"engine     none yet: {manifests.rebuild(tokenizer.argument, 'fp32')}"])
 
 
 def _tensors(way: str, tensors: Mapping[str, Tensor]) -> list[str]:

@@ -5,6 +5,7 @@
 An engine is code: its folder belongs to the user alone, and one that others can write is not loaded.
 """
 
+import hashlib
 import os
 import shlex
 import stat
@@ -21,6 +22,9 @@ from engine.flavour import EXTRA, FlavourName
 from engine.spec import Part, Tokenizer, sha256
 
 FILE = "manifest.json"
+ENGINES = "tensorrt"
+"""Their folder in the user's cache."""
+
 FORMAT = 1
 PARTS: tuple[Part, ...] = ("encoder", "decoder")
 
@@ -85,7 +89,7 @@ class Here:
 def engines_folder() -> Path:
     """Return the folder of this user's engines. Raises EngineError where it cannot be made."""
     try:
-        return cache_folder("tensorrt")
+        return cache_folder(ENGINES)
     except OSError as error:
         raise EngineError(f"no place for engines: {error}; name a folder with KINETOKEN_CACHE") from None
 
@@ -108,15 +112,18 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     (folder / FILE).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
 
 
-def rebuild(name: str, precision: str, capability: str | None = None) -> str:
-    """Return the command that makes an engine."""
+def rebuild(what: str, precision: str, capability: str | None = None) -> str:
+    """Return the command that makes an engine. what: a tokenizer's name or folder."""
     arch = f" --gpu-arch {capability}" if capability else ""
-    return f"python -m engine.build --tokenizer {shlex.quote(name)} --backend tensorrt --precision {precision}{arch}"
+    return f"python -m engine.build --tokenizer {shlex.quote(what)} --backend tensorrt --precision {precision}{arch}"
 
 
-def misfit(manifest: Manifest, here: Here) -> str | None:
-    """Say why an engine does not fit a machine, and how to mend it; None where it fits."""
-    again = f"build again: {rebuild(manifest.tokenizer, manifest.precision)}"
+def misfit(manifest: Manifest, here: Here, what: str) -> str | None:
+    """Say why an engine does not fit a machine, and how to mend it; None where it fits.
+
+    what: the name or folder of the tokenizer that it was made of.
+    """
+    again = f"build again: {rebuild(what, manifest.precision)}"
     version = here.versions.get(manifest.flavour)
     if version is None:
         return f"it needs {manifest.flavour}, which is not installed: pip install '{EXTRA[manifest.flavour]}'"
@@ -124,7 +131,7 @@ def misfit(manifest: Manifest, here: Here) -> str | None:
         return f"it was built with {manifest.flavour} {manifest.version}, here is {version}; {again}"
     if here.capability not in manifest.capabilities:
         portable = here.capability if manifest.flavour == "tensorrt_rtx" else None
-        again = f"build again: {rebuild(manifest.tokenizer, manifest.precision, portable)}"
+        again = f"build again: {rebuild(what, manifest.precision, portable)}"
         return f"it was built for {manifest.target}, this {here.gpu} has compute capability {here.capability}; {again}"
     if manifest.gpu is not None and manifest.gpu != here.gpu:
         return f"it was built on {manifest.gpu}, here is {here.gpu}; {again}"
@@ -150,11 +157,12 @@ def load_part(folder: Path, manifest: Manifest, part: Part) -> bytes:
             about = place.stat()
             if about.st_uid != os.getuid() or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
                 raise EngineError(f"{place} can be written by others, and an engine is code: build it again yourself")
-        if sha256(file) != manifest.parts[part].engine:
-            raise EngineError(f"{file} is damaged: its sha256 is not the one in {FILE}; build the engine again")
-        return file.read_bytes()
+        data = file.read_bytes()
     except OSError as error:
         raise EngineError(f"{file} cannot be read ({error}): build the engine again") from None
+    if hashlib.sha256(data).hexdigest() != manifest.parts[part].engine:
+        raise EngineError(f"{file} is damaged: its sha256 is not the one in {FILE}; build the engine again")
+    return data
 
 
 def find_engine(tokenizer: Tokenizer, precision: Precision, here: Here) -> tuple[Path, Manifest]:
@@ -163,16 +171,17 @@ def find_engine(tokenizer: Tokenizer, precision: Precision, here: Here) -> tuple
     Raises EngineError where there is none, with what is wrong with those that are there.
     """
     reasons: list[str] = []
+    damaged: list[str] = []  # nobody knows any more whose they were
     fitting: list[tuple[int, Path, Manifest]] = []
     for file in sorted(engines_folder().glob(f"*/{FILE}")):
         try:
             manifest = read_manifest(file.parent)
         except EngineError as error:
-            reasons.append(str(error))
+            damaged.append(str(error))
             continue
         if stale(manifest, tokenizer, precision) is not None:
             continue
-        reason = misfit(manifest, here)
+        reason = misfit(manifest, here, tokenizer.argument)
         if reason is None:
             fitting.append((manifest.profile.most, file.parent, manifest))
         else:
@@ -180,9 +189,6 @@ def find_engine(tokenizer: Tokenizer, precision: Precision, here: Here) -> tuple
     if fitting:
         _, folder, manifest = max(fitting, key=lambda entry: entry[0])
         return folder, manifest
-    if reasons:
-        raise EngineError(reasons[0])
-    raise EngineError(
-        f"no TensorRT engine of {tokenizer.spec.label} in {precision} for this {here.gpu} yet: "
-        f"{rebuild(tokenizer.spec.name, precision)}"
-    )
+    none = f"no TensorRT engine of {tokenizer.spec.label} in {precision} for this {here.gpu} yet"
+    advice = reasons[0] if reasons else f"{none}: {rebuild(tokenizer.argument, precision)}"
+    raise EngineError("; ".join([advice, *damaged]))

@@ -6,6 +6,7 @@ State goes in and comes out: a session remembers nothing, so any number of strea
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 
 from engine import states as state_of
 from engine.backends.base import Arrays, DeviceGraph, Graph, Precision, zeros
-from engine.errors import EngineError, KinetokenError, TokenizerError
+from engine.errors import KinetokenError, TokenizerError, in_a_line
+from engine.ports import check_inputs, check_outputs, states_of
 from engine.spec import Part, Tokenizer, TokenizerSpec, load_tokenizer
 from engine.states import State
 
@@ -69,12 +71,17 @@ class Session:
         return state_of.zeros(self._states, batch)
 
     def warm(self, batches: tuple[int, ...]) -> None:
-        """Compile and run once for these batch sizes, so that no live step pays for it."""
+        """Compile and run these batch sizes, so that no live step pays for it."""
+        # States on a device change between two sets, and a step is prepared for each by itself.
+        times = 2 if isinstance(self._graph, DeviceGraph) else 1
         for batch in batches:
-            self._graph.run(zeros(self._graph.inputs, batch))
+            for _ in range(times):
+                self._graph.run(zeros(self._graph.inputs, batch))
 
     def _step(self, name: str, value: NDArray[Any], reset: NDArray[np.bool_], state: State) -> tuple[Arrays, State]:
         expected = tuple(self._graph.inputs[name][1:])
+        if not len(value):
+            raise ValueError(f"{self.spec.name}: a step needs at least one stream")
         if value.shape[1:] != expected or reset.shape != value.shape[:1]:
             raise ValueError(
                 f"{self.spec.name}: {name} must be [B, {', '.join(map(str, expected))}] and reset [B], "
@@ -119,11 +126,7 @@ def open_encoder(
 ) -> Encoder:
     """Open a tokenizer's encoder. Raises TokenizerError where it cannot be run."""
     tokenizer = tokenizer if isinstance(tokenizer, Tokenizer) else load_tokenizer(tokenizer)
-    graph, name, why = _open(tokenizer, "encoder", backend, precision)
-    states = tokenizer.spec.encoder_states
-    _check_graph(tokenizer, tokenizer.encoder, graph, "x", tokenizer.spec.input_shape, states)
-    _check_outputs(tokenizer, tokenizer.encoder, graph, {"tokens": tokenizer.spec.token_grid}, {"latent"}, states)
-    return Encoder(tokenizer.spec, graph, name, why, states)
+    return Encoder(tokenizer.spec, *_open(tokenizer, "encoder", backend, precision))
 
 
 def open_decoder(
@@ -131,13 +134,7 @@ def open_decoder(
 ) -> Decoder:
     """Open a tokenizer's decoder. Raises TokenizerError where it cannot be run."""
     tokenizer = tokenizer if isinstance(tokenizer, Tokenizer) else load_tokenizer(tokenizer)
-    graph, name, why = _open(tokenizer, "decoder", backend, precision)
-    states = tokenizer.spec.decoder_states
-    _check_graph(tokenizer, tokenizer.decoder, graph, "tokens", tokenizer.spec.token_grid, states)
-    frames = (tokenizer.spec.hop, tokenizer.spec.joints)
-    decoded = {"joints": (*frames, tokenizer.spec.dims), "confidence": frames}
-    _check_outputs(tokenizer, tokenizer.decoder, graph, decoded, set(), states)
-    return Decoder(tokenizer.spec, graph, name, why, states)
+    return Decoder(tokenizer.spec, *_open(tokenizer, "decoder", backend, precision))
 
 
 def _tensorrt(tokenizer: Tokenizer, part: Part, precision: Precision) -> Graph:
@@ -163,89 +160,68 @@ Load = Callable[[Tokenizer, Part, Precision], Graph]
 BACKENDS: dict[str, Load] = {"tensorrt": _tensorrt, "openvino": _openvino, "onnxruntime": _onnxruntime}
 
 
-def _open(tokenizer: Tokenizer, part: Part, backend: Backend, precision: Precision) -> tuple[Graph, str, str]:
-    """Return the graph, the backend's name and why it was taken."""
-    file = tokenizer.graph(part)
-    if backend != "auto":
-        try:
-            return BACKENDS[backend](tokenizer, part, precision), backend, "as asked"
-        except ImportError as error:
-            extra = "'kinetoken[tensorrt]' or 'kinetoken[tensorrt-rtx]'" if backend == "tensorrt" else backend
-            raise TokenizerError(f"backend {backend} is not installed ({error}): pip install {extra}") from None
-        except KinetokenError:
-            raise
-        except Exception as error:
-            raise TokenizerError(f"{backend} cannot read {file}: {_first_line(error)}") from None
-    timed: list[tuple[float, str, Graph]] = []
+def _open(
+    tokenizer: Tokenizer, part: Part, backend: Backend, precision: Precision
+) -> tuple[Graph, str, str, Mapping[str, tuple[int, ...]]]:
+    """Return the graph, the backend's name, why it was taken, and the sizes of the states."""
+    choose = _fastest if backend == "auto" else partial(_asked_for, backend)
+    return *choose(tokenizer, part, precision), states_of(tokenizer.spec, part)
+
+
+def _asked_for(backend: str, tokenizer: Tokenizer, part: Part, precision: Precision) -> tuple[Graph, str, str]:
+    try:
+        return _checked(backend, tokenizer, part, precision), backend, "as asked"
+    except ImportError as error:
+        extra = "'kinetoken[tensorrt]' or 'kinetoken[tensorrt-rtx]'" if backend == "tensorrt" else backend
+        raise TokenizerError(f"backend {backend} is not installed ({error}): pip install {extra}") from None
+    except KinetokenError:
+        raise
+    except Exception as error:
+        raise TokenizerError(f"{backend} cannot run {tokenizer.graph(part)}: {in_a_line(error)}") from None
+
+
+def _fastest(tokenizer: Tokenizer, part: Part, precision: Precision) -> tuple[Graph, str, str]:
+    """Return the graph on the GPU where that works, else on what is faster here, and why.
+
+    One that is absent or broken must not keep the others from serving.
+    """
     failures = []
     try:
-        return _tensorrt(tokenizer, part, precision), "tensorrt", "an engine for this GPU is here"
+        return _checked("tensorrt", tokenizer, part, precision), "tensorrt", "an engine for this GPU is here"
     except ModuleNotFoundError:
         pass  # nobody who has not installed it waits for it
-    except EngineError as error:
-        failures.append(f"not tensorrt: {error}")
-    for name, load in BACKENDS.items():
-        if name == "tensorrt":
-            continue
+    except Exception as error:
+        failures.append(f"not tensorrt: {in_a_line(error)}")
+    timed: list[tuple[float, str, Graph]] = []
+    for name in (name for name in BACKENDS if name != "tensorrt"):
         try:
-            graph = load(tokenizer, part, precision)
+            graph = _checked(name, tokenizer, part, precision)
             timed.append((_milliseconds(graph), name, graph))
-        except Exception as error:  # a backend that is absent or broken must not keep the others from serving
-            failures.append(f"{name}: {_first_line(error)}")
+        except TokenizerError:
+            raise  # no other backend would help
+        except Exception as error:
+            failures.append(f"{name}: {in_a_line(error)}")
     if not timed:
-        raise TokenizerError(f"no backend can run {file}: {'; '.join(failures)}")
+        raise TokenizerError(f"no backend can run {tokenizer.graph(part)}: {'; '.join(failures)}")
     timed.sort(key=lambda entry: entry[0])
     why = "fastest here: " + ", ".join(f"{name} {ms:.1f} ms" for ms, name, _ in timed)
     return timed[0][2], timed[0][1], "; ".join([why, *failures])
 
 
+def _checked(backend: str, tokenizer: Tokenizer, part: Part, precision: Precision) -> Graph:
+    """Open a graph and run it once: what goes in and comes out must be what the configuration promises."""
+    graph = BACKENDS[backend](tokenizer, part, precision)
+    check_inputs(tokenizer, part, {name: size[1:] for name, size in graph.inputs.items()})
+    given = graph.run(zeros(graph.inputs, batch=1))
+    check_outputs(tokenizer, part, {name: array.shape[1:] for name, array in given.items()})
+    return graph
+
+
 def _milliseconds(graph: Graph) -> float:
     feeds = zeros(graph.inputs, batch=1)
-    graph.run(feeds)
     times = []
     for _ in range(TRIALS):
         start = time.perf_counter()
         graph.run(feeds)
         times.append(time.perf_counter() - start)
     return 1000 * sorted(times)[TRIALS // 2]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _check_graph(
-    tokenizer: Tokenizer,
-    file: Path,
-    graph: Graph,
-    name: str,
-    shape: tuple[int, ...],
-    states: Mapping[str, tuple[int, ...]],
-) -> None:
-    expected = {name: shape, "reset": ()} | {f"state.{path}": tuple(size) for path, size in states.items()}
-    found = {key: tuple(size[1:]) for key, size in graph.inputs.items()}
-    if found != expected:
-        wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
-        raise TokenizerError(
-            f"{file} does not fit {tokenizer.folder / 'config.json'}: differs in {', '.join(wrong)}; "
-            "export the tokenizer again"
-        )
-
-
-def _check_outputs(
-    tokenizer: Tokenizer,
-    file: Path,
-    graph: Graph,
-    shapes: Mapping[str, tuple[int, ...]],
-    others: set[str],
-    states: Mapping[str, tuple[int, ...]],
-) -> None:
-    """Run the graph once: what comes out must have the names and shapes that the configuration promises."""
-    found = {name: array.shape[1:] for name, array in graph.run(zeros(graph.inputs, batch=1)).items()}
-    expected = {**shapes, **{f"new_state.{path}": tuple(size) for path, size in states.items()}}
-    wrong = {name for name, shape in expected.items() if found.get(name) != tuple(shape)} | (others - found.keys())
-    if wrong:
-        raise TokenizerError(
-            f"{file} does not fit {tokenizer.folder / 'config.json'}: gives no right {', '.join(sorted(wrong))}; "
-            "export the tokenizer again"
-        )

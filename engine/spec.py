@@ -85,14 +85,9 @@ class Tokenizer:
     folder: Path
 
     @property
-    def encoder(self) -> Path:
-        """The encoder's graph."""
-        return self.folder / "encoder.onnx"
-
-    @property
-    def decoder(self) -> Path:
-        """The decoder's graph."""
-        return self.folder / "decoder.onnx"
+    def argument(self) -> str:
+        """What a command takes for it: the name of a shipped one, else the folder."""
+        return self.spec.name if self.folder == PRETRAINED / self.spec.name else str(self.folder)
 
     def graph(self, part: Part) -> Path:
         """Return one of the two graphs."""

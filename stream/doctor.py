@@ -21,6 +21,7 @@ from typing import Literal, NamedTuple, get_args
 
 import zmq
 
+from engine.errors import in_a_line
 from engine.session import Backend, Decoder, Encoder, open_decoder, open_encoder
 from engine.spec import load_tokenizer, shipped
 from stream.cli import run
@@ -130,8 +131,7 @@ def check_backends() -> Iterator[Finding]:
         try:
             milliseconds = _milliseconds(open_encoder(name, backend))
         except Exception as error:  # one that is absent or broken is no harm while another works
-            told = (str(error).splitlines() or [repr(error)])[0]
-            yield Finding("warn", f"backend {backend}", f"not used: {told}")
+            yield Finding("warn", f"backend {backend}", f"not used: {in_a_line(error)}")
             continue
         running += 1
         yield Finding("ok", f"backend {backend}", f"{name} takes {milliseconds:.1f} ms a hop")

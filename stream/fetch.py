@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
-import platformdirs
 
+from engine.cache import cache_path
 from engine.spec import FILES, PRETRAINED, SUMS, load_tokenizer
 from stream.asker import Asker
 from stream.errors import TokenizerError
@@ -29,11 +29,6 @@ class _Name(msgspec.Struct):
     weights_hash: str
 
 
-def cache_folder() -> Path:
-    """Return where fetched tokenizers are kept, one folder each, named by the hash of all their files."""
-    return Path(platformdirs.user_cache_dir("kinetoken")) / "tokenizers"
-
-
 def find_tokenizer(label: str, asker: Asker | None) -> str:
     """Return the name of the shipped tokenizer with this label, or the folder of one fetched from its producer.
 
@@ -48,9 +43,10 @@ def find_tokenizer(label: str, asker: Asker | None) -> str:
 def fetch_tokenizer(label: str, asker: Asker, cache: Path | None = None) -> Path:
     """Return the folder of a tokenizer whose files come from a producer, or were fetched before.
 
+    cache: where fetched ones are kept, one folder each, named by the hash of all their files; by default the user's.
     Every file is checked against the producer's hash, and all of them as those of a tokenizer. Raises TokenizerError.
     """
-    cache = cache or cache_folder()
+    cache = cache or cache_path("tokenizers")
     listed = _ask(asker, Files(id=0, tokenizer=label), FilesReply, label).files
     names = {file.name for file in listed}
     if not {*FILES, SUMS} <= names or len(names) < len(listed) or sum(file.size for file in listed) > LARGEST:

@@ -8,9 +8,9 @@ import zipfile
 from contextlib import suppress
 from pathlib import Path
 
-import platformdirs
 import pooch
 
+from engine.cache import cache_path
 from stream.errors import PoseModelError
 
 NAME = "pose_landmarker_full.task"
@@ -55,7 +55,7 @@ def look_for_pose_model(path: str | Path | None = None, cache: Path | None = Non
         return _named(Path(path), "--pose-model"), None
     if named := os.environ.get(VARIABLE):
         return _named(Path(named), VARIABLE), None
-    cached = (cache or platformdirs.user_cache_path("kinetoken")) / NAME
+    cached = cache / NAME if cache else cache_path(NAME)
     if not cached.exists():
         return cached, "is not there yet"
     return cached, _fault(cached) or _check_hash(cached)

@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 import pytest
 
-from engine import bench, startup
+from engine import manifest, startup
 from engine.bench import main
 from engine.errors import KinetokenError
 from engine.flops import count_flop
@@ -34,9 +34,8 @@ def test_ratios_are_of_the_same_turn() -> None:
 
 
 def test_a_run_measures_both_graphs_everywhere_and_names_what_is_absent(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(bench.PRECISIONS, "onnxruntime", ("fp32", "int8"))
     file, picture = tmp_path / "figures.json", tmp_path / "cost.png"
     arguments = ["--backends", "openvino", "onnxruntime", "--precision", "fp32", "int8", "--batch", "1", "3"]
     arguments += ["--seconds", "0", "--no-start", "--json", str(file), "--plot", str(picture)]
@@ -45,7 +44,7 @@ def test_a_run_measures_both_graphs_everywhere_and_names_what_is_absent(
     found = [(row["part"], row["batch"], row["backend"]) for row in figures["rows"]]
     expected = [(p, b, e) for p in ("encoder", "decoder") for b in (1, 3) for e in ("openvino", "onnxruntime")]
     assert found == expected
-    encoder = load_tokenizer("heatmap2d-f8").encoder
+    encoder = load_tokenizer("heatmap2d-f8").graph("encoder")
     for row in figures["rows"]:
         assert row["frame_ms"] == pytest.approx(row["ms"]["median"] / row["batch"] / 8)
         assert row["gflops"] == pytest.approx(row["gflop"] / row["ms"]["median"] * 1000)
@@ -58,6 +57,7 @@ def test_a_run_measures_both_graphs_everywhere_and_names_what_is_absent(
     assert figures["peaks"]["fp32"] > 0
     assert figures["machine"]["cores"] >= 1
     printed = capsys.readouterr().out
+    assert "not measured: openvino int8: " in printed
     assert "not measured: onnxruntime int8: onnxruntime runs in fp32, not in int8" in printed
     assert "| onnxruntime fp32 |" in printed
     assert picture.read_bytes().startswith(b"\x89PNG")
@@ -77,6 +77,18 @@ def test_a_process_that_gives_no_tokens_says_why(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(startup, "_CHILD", "print(1, flush=True); raise SystemExit(3)")
     with pytest.raises(KinetokenError, match="ends without tokens"):
         cold_and_warm("heatmap2d-f8", "onnxruntime", "fp32", people=1)
+    monkeypatch.setattr(startup, "PATIENCE", 0.5)
+    monkeypatch.setattr(startup, "_CHILD", "import time; time.sleep(600)")
+    with pytest.raises(KinetokenError, match="ends without tokens: exit code -9"):
+        cold_and_warm("heatmap2d-f8", "onnxruntime", "fp32", people=1)
+
+
+def test_a_fresh_process_finds_the_engines_that_were_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KINETOKEN_CACHE", str(tmp_path))
+    (manifest.engines_folder() / "one").mkdir()
+    looks = "from engine.manifest import engines_folder; print(len([*engines_folder().iterdir()])); print(2)"
+    monkeypatch.setattr(startup, "_CHILD", looks)
+    assert [start.memory for start in cold_and_warm("heatmap2d-f8", "auto", "fp32", people=1)] == [1, 1]
 
 
 def test_the_peak_of_memory_does_not_fall() -> None:
@@ -93,7 +105,7 @@ def test_the_peak_of_memory_does_not_fall() -> None:
     ("arguments", "code", "message"),
     [
         (["--tokenizer", "heatmap9d"], 5, "no tokenizer 'heatmap9d'"),
-        (["--backends", "onnxruntime", "--precision", "int8"], 1, "nothing to time"),
+        (["--backends", "onnxruntime", "--precision", "int8"], 1, "nothing to time: onnxruntime runs in fp32, not in"),
     ],
 )
 def test_what_cannot_be_measured_is_one_clear_error(
@@ -101,6 +113,26 @@ def test_what_cannot_be_measured_is_one_clear_error(
 ) -> None:
     assert main(arguments) == code
     assert message in capsys.readouterr().err
+
+
+def test_a_start_that_fails_keeps_what_was_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(startup, "_CHILD", "raise SystemExit('no room')")
+    assert main(["--backends", "onnxruntime", "--batch", "1", "--seconds", "0"]) == 0
+    printed = capsys.readouterr().out
+    assert "| onnxruntime fp32 |" in printed
+    assert "not measured: heatmap2d-f8: start of auto fp32: auto in fp32 ends without tokens: no room" in printed
+
+
+def test_a_file_that_cannot_be_written_is_said_before_measuring(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for flag, file in (("--json", tmp_path), ("--plot", tmp_path / "nowhere" / "cost.png")):
+        with pytest.raises(SystemExit) as stop:
+            main([flag, str(file)])
+        assert stop.value.code == 2
+        assert f"{file} cannot be written" in capsys.readouterr().err
 
 
 def test_a_batch_of_nobody_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:

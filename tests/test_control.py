@@ -231,8 +231,8 @@ def test_files_come_whole(source: Source) -> None:
         if not piece.data:
             break
         data += piece.data
-    assert data == TOKENIZER.decoder.read_bytes()
-    assert sums["decoder.onnx"] == (len(data), sha256(TOKENIZER.decoder))
+    assert data == TOKENIZER.graph("decoder").read_bytes()
+    assert sums["decoder.onnx"] == (len(data), sha256(TOKENIZER.graph("decoder")))
 
 
 def test_another_language_may_ask_with_a_plain_request_socket(source: Source) -> None:

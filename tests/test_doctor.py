@@ -94,7 +94,7 @@ def test_the_pose_model_and_its_hash(shared: Path, tmp_path: Path, monkeypatch: 
     assert finding.state == "ok"
     assert f"{model}, sha256 " in finding.told
     monkeypatch.delenv(VARIABLE, raising=False)
-    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path)
+    monkeypatch.setenv("KINETOKEN_CACHE", str(tmp_path))
     (finding,) = check_pose_model(None)
     assert finding.state == "warn"
     assert "is not there yet: it is downloaded on first use" in finding.told

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from tokenizer_samples import write_tokenizer
+from tokenizer_samples import write_encoder, write_tokenizer
 
 from engine import build, info
 from engine import manifest as manifests
@@ -40,17 +40,17 @@ def flavour() -> Flavour:
 
 @pytest.fixture
 def sample(tmp_path: Path) -> Tokenizer:
-    """A tiny tokenizer whose encoder and decoder are both the running sum."""
+    """A tiny tokenizer."""
     write_tokenizer(tmp_path / "tiny")
-    (tmp_path / "tiny" / "encoder.onnx").write_bytes((tmp_path / "tiny" / "decoder.onnx").read_bytes())
+    write_encoder(tmp_path / "tiny" / "encoder.onnx")
     write_sums(tmp_path / "tiny")
     return load_tokenizer(tmp_path / "tiny")
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 @pytest.mark.parametrize("name", shipped())
-def test_shipped_tokenizers_build_and_read_back(
-    name: str, precision: Literal["fp32", "fp16"], cache: Path, capsys: pytest.CaptureFixture[str]
+def test_shipped_tokenizers_build_and_their_manifests_read_back(
+    name: str, precision: Literal["fp32", "fp16", "bf16"], cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tokenizer = load_tokenizer(name)
     folder = build_tensorrt(tokenizer, Wanted(precision=precision, max_batch=16, architectures=("8.9",)))
@@ -80,7 +80,7 @@ def test_shipped_tokenizers_build_and_read_back(
 
 
 def test_half_precision_is_smaller(cache: Path, flavour: Flavour) -> None:
-    graph, file = load_graph(load_tokenizer("heatmap2d-f8").encoder), Path("encoder.onnx")
+    graph, file = load_graph(load_tokenizer("heatmap2d-f8").graph("encoder")), Path("encoder.onnx")
     sizes = [
         len(compile_graph(flavour, each.SerializeToString(), file, Profile(1, 1, 2), ("8.9",), 64, None).data)
         for each in (graph, halve(graph, "bf16"))
@@ -122,7 +122,7 @@ def test_out_and_info(sample: Tokenizer, tmp_path: Path, cache: Path, capsys: py
         assert "joints float32 [-1, 8, 17, 2]" in out
         assert "here       " in out
     assert info.main([str(sample.folder)]) == 0
-    assert "none yet: python -m engine.build --tokenizer running-sum" in capsys.readouterr().out
+    assert f"none yet: python -m engine.build --tokenizer {sample.folder} --backend" in capsys.readouterr().out
     assert info.main([str(tmp_path / "nothing")]) == 5
     assert "no tokenizer" in capsys.readouterr().err
     (folder / "manifest.json").write_text("{}")
@@ -133,11 +133,11 @@ def test_out_and_info(sample: Tokenizer, tmp_path: Path, cache: Path, capsys: py
 def test_an_unsupported_layer_is_refused_in_the_parsers_words(
     sample: Tokenizer, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = onnx.load(str(sample.decoder))
+    model = onnx.load(str(sample.graph("decoder")))
     node = next(node for node in model.graph.node if node.output[0] == "joints")
     node.op_type, node.domain, node.name = "Wave", "kinetoken.test", "the-wave"
     model.opset_import.append(helper.make_opsetid("kinetoken.test", 1))
-    onnx.save(model, str(sample.decoder))
+    onnx.save(model, str(sample.graph("decoder")))
     write_sums(sample.folder)
     assert build.main(["--tokenizer", str(sample.folder), "--backend", "tensorrt"]) == 13
     said = capsys.readouterr().err
@@ -146,6 +146,38 @@ def test_an_unsupported_layer_is_refused_in_the_parsers_words(
     assert "Wave" in said
     assert said.count("\n") == 1
     assert not [*(cache / "tensorrt").iterdir()]  # nothing half-built stays
+
+
+def test_a_graph_that_is_not_what_the_configuration_says_is_not_built(
+    sample: Tokenizer, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sample.graph("decoder").write_bytes(sample.graph("encoder").read_bytes())
+    write_sums(sample.folder)
+    assert build.main(["--tokenizer", str(sample.folder), "--backend", "tensorrt"]) == 5
+    assert "decoder.onnx does not fit" in capsys.readouterr().err
+    assert not [*(cache / "tensorrt").iterdir()]
+
+
+def test_without_a_place_for_engines_what_needs_none_goes_on(
+    sample: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("KINETOKEN_CACHE", str(tmp_path / "file"))
+    assert build.main(["--tokenizer", str(sample.folder), "--backend", "tensorrt", "--out", str(tmp_path / "out")]) == 0
+    assert info.main([str(sample.folder)]) == 0
+    assert "engine     no place for engines" in capsys.readouterr().out
+    assert build.main(["--tokenizer", str(sample.folder), "--backend", "openvino"]) == 13
+    assert "no place for compiled graphs" in capsys.readouterr().err
+
+
+def test_one_tensorrt_has_one_logger_for_the_whole_process(sample: Tokenizer, flavour: Flavour) -> None:
+    # It calls the first one for ever: another that took its place, and went, would be called after its end.
+    assert load_flavour("tensorrt_rtx") is flavour
+    flavour.log.log(flavour.module.ILogger.ERROR, "of  something\nelse")
+    assert flavour.why() == "of something else"
+    data = load_graph(sample.graph("encoder")).SerializeToString()
+    compile_graph(flavour, data, sample.graph("encoder"), Profile(1, 1, 2), ("8.9",), 64, None)
+    assert flavour.why() == "it does not say why"
 
 
 @pytest.mark.parametrize(
@@ -167,9 +199,13 @@ def test_bad_flags_end_with_2(capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as end:
             build.main(["--tokenizer", "heatmap2d-f8", "--backend", "tensorrt", *flags])
         assert end.value.code == 2
+    for flags in (["--force"], ["--workspace", "64"]):
+        with pytest.raises(SystemExit):
+            build.main(["--tokenizer", "heatmap2d-f8", "--backend", "openvino", *flags])
+        assert "are TensorRT's" in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        build.main(["--tokenizer", "heatmap2d-f8", "--backend", "openvino", "--force"])
-    assert "are TensorRT's" in capsys.readouterr().err
+        build.main(["--tokenizer", "heatmap2d-f8", "--backend", "tensorrt", "--data", "walk.npz"])
+    assert "--data is what int8 is calibrated on; fp32 needs none" in capsys.readouterr().err
 
 
 def test_openvino_fills_its_cache(sample: Tokenizer, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -225,7 +261,7 @@ def _types(model: onnx.ModelProto) -> dict[str, int]:
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_distances_norms_and_the_residual_stream_stay_in_float32(precision: Literal["fp16", "bf16"]) -> None:
     half = TensorProto.FLOAT16 if precision == "fp16" else TensorProto.BFLOAT16
-    graph = halve(load_graph(load_tokenizer("heatmap2d-f8").encoder), precision)
+    graph = halve(load_graph(load_tokenizer("heatmap2d-f8").graph("encoder")), precision)
     types = _types(graph)
     products = [node for node in graph.graph.node if node.op_type == "MatMul"]
     assert sum(types[node.input[0]] == half for node in products) > 0.9 * len(products)
@@ -245,7 +281,7 @@ def test_bfloat16_is_rounded_to_even() -> None:
 
 def test_int8_has_symmetric_scales_and_leaves_the_first_products(tmp_path: Path, flavour: Flavour) -> None:
     tokenizer = load_tokenizer("heatmap2d-f8")
-    graph = load_graph(tokenizer.encoder)
+    graph = load_graph(tokenizer.graph("encoder"))
     feeds = feeds_of(tokenizer, "encoder")
     quantized, kept, products = quantize(graph, feeds, tmp_path, share=1 / 3)
     assert 0 < kept < products
@@ -257,7 +293,7 @@ def test_int8_has_symmetric_scales_and_leaves_the_first_products(tmp_path: Path,
     assert (exact["tokens"] == found["tokens"]).mean() >= 0.9
     assert (exact["latent"] != found["latent"]).any()
     data = quantized.SerializeToString()
-    assert compile_graph(flavour, data, tokenizer.encoder, Profile(1, 1, 2), ("8.9",), 64, None).data
+    assert compile_graph(flavour, data, tokenizer.graph("encoder"), Profile(1, 1, 2), ("8.9",), 64, None).data
 
 
 def test_a_recording_too_short_or_of_another_shape_is_refused(tmp_path: Path) -> None:

@@ -32,8 +32,8 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The cache of a machine that has nothing yet."""
-    monkeypatch.setattr("stream.fetch.cache_folder", lambda: tmp_path / "cache")
-    return tmp_path / "cache"
+    monkeypatch.setenv("KINETOKEN_CACHE", str(tmp_path / "kept"))
+    return tmp_path / "kept" / "tokenizers"
 
 
 @pytest.fixture

@@ -54,5 +54,5 @@ def test_a_shipped_encoder_is_counted_as_pytorch_counts_its_network() -> None:
     feeds = (torch.zeros(1, 8, 17, 3), torch.zeros(1), *(torch.zeros(1, *shape) for shape in states.values()))
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         EncoderGraph(network)(*feeds)
-    assert count_flop(tokenizer.encoder) == counter.get_total_flops()
-    assert count_flop(tokenizer.encoder, batch=3) == 3 * count_flop(tokenizer.encoder)
+    assert count_flop(tokenizer.graph("encoder")) == counter.get_total_flops()
+    assert count_flop(tokenizer.graph("encoder"), batch=3) == 3 * count_flop(tokenizer.graph("encoder"))

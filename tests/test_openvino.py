@@ -110,7 +110,7 @@ def layers(model: object, precision: str) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("name", shipped())
 def test_what_draws_and_what_decides_stays_in_float32(name: str) -> None:
     tokenizer = load_tokenizer(name)
-    (head, first), (middle, second), (tail, third) = cut(read(tokenizer.encoder, 1))
+    (head, first), (middle, second), (tail, third) = cut(read(tokenizer.graph("encoder"), 1))
     assert (first, second, third) == ("f32", "bf16", "f32")
     assert [port.any_name for port in head.inputs] == ["x"]
     assert {port.any_name for port in tail.outputs} == {"tokens", "latent"}
@@ -120,17 +120,17 @@ def test_what_draws_and_what_decides_stays_in_float32(name: str) -> None:
     assert products[0] == 0
     # Into the space of the codes, and with the codes; another level does so with what the first left over.
     assert products[2] == 2 * tokenizer.spec.token_grid[0]
-    whole = sum(node.get_type_name() == "MatMul" for node in read(tokenizer.encoder, 1).get_ops())
+    whole = sum(node.get_type_name() == "MatMul" for node in read(tokenizer.graph("encoder"), 1).get_ops())
     assert sum(products) == whole
     assert ("FullyConnected", "bf16") in layers(middle, "bf16")
-    assert [precision for _, precision in cut(read(tokenizer.decoder, 1))] == ["f32"]
+    assert [precision for _, precision in cut(read(tokenizer.graph("decoder"), 1))] == ["f32"]
 
 
 @pytest.mark.parametrize("name", shipped())
 def test_what_a_shipped_graph_draws_is_what_is_drawn_outside(name: str) -> None:
     tokenizer = load_tokenizer(name)
     spec = tokenizer.spec
-    (head, _), *_ = cut(read(tokenizer.encoder, 4))
+    (head, _), *_ = cut(read(tokenizer.graph("encoder"), 4))
     x = demo(spec, 4, 1)[:, 0]
     x[1:, :, 9] = 0  # a joint that is missing
     drawing = core().compile_model(head, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
@@ -145,7 +145,7 @@ def test_what_a_shipped_graph_draws_is_what_is_drawn_outside(name: str) -> None:
 @pytest.mark.parametrize("name", shipped())
 def test_weights_kept_in_float16_are_unpacked_when_compiling_not_in_every_call(name: str) -> None:
     tokenizer = load_tokenizer(name)
-    for file in (tokenizer.encoder, tokenizer.decoder):
+    for file in (tokenizer.graph("encoder"), tokenizer.graph("decoder")):
         model = read(file, 1)
         packed = [node for node in model.get_ops() if node.get_type_name() == "Convert"]
         assert any(node.input_value(0).get_element_type() == openvino.Type.f16 for node in packed)
@@ -164,7 +164,7 @@ def test_a_graph_without_a_norm_before_its_result_is_left_whole() -> None:
 
 def test_compiled_graphs_are_kept_for_this_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
-    file = load_tokenizer("heatmap2d-f8").encoder
+    file = load_tokenizer("heatmap2d-f8").graph("encoder")
     feeds = {
         name: np.full((1, *(size or 1 for size in shape[1:])), 0.5, np.float32)
         for name, shape in OpenVinoGraph(file).inputs.items()

@@ -4,6 +4,7 @@ Without a GPU its logic runs against stand-ins (`gpu_fakes`); what only a GPU ca
 """
 
 import ctypes
+import gc
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from gpu_fakes import FakeDriver, FakeGraph, fake_tensorrt
 from engine import manifest as manifests
 from engine.backends import cuda, cuda_graph, tensorrt
 from engine.backends.slots import BLOCK
-from engine.build import Wanted, build_tensorrt
+from engine.build import Wanted, _target, build_tensorrt
 from engine.errors import EngineError, TokenizerError
 from engine.flavour import Flavour
 from engine.manifest import Manifest, Tensor
@@ -44,9 +45,10 @@ def short(tokenizer: Tokenizer) -> Windows:
 
 
 def why_no_gpu() -> str:
-    """Why an engine cannot run here, or nothing."""
+    """Why no engine can be built and run here, or nothing."""
     try:
         cuda.gpu()
+        _target(())
     except EngineError as error:
         return str(error)
     return ""
@@ -219,6 +221,11 @@ def test_a_state_on_the_device_reads_like_one_of_the_host_and_goes_both_ways(rig
         device.step(chunk[:1], go_on[:1], there)
     with pytest.raises(ValueError, match="twice"):
         device.step(chunk, go_on, join([split(there, 2)[0]] * 2))
+    many = np.concatenate([chunk] * MOST)
+    with pytest.raises(ValueError, match="twice"):  # though not twice in what is run at once
+        device.step(many, np.zeros(2 * MOST, bool), join([there] * MOST))
+    with pytest.raises(ValueError, match="at least one stream"):
+        device.step(chunk[:0], go_on[:0], device.init_state(0))
 
 
 def test_places_of_people_who_left_are_used_again(rig: Rig, tokenizer: Tokenizer) -> None:
@@ -246,6 +253,8 @@ def test_all_is_released_in_order_the_context_last(rig: Rig, tokenizer: Tokenize
         assert released.index(kind) < released.index("engine") < released.index("memory")
     with pytest.raises(EngineError, match="released: open the tokenizer again"):
         decoder.warm((1,))
+    with pytest.raises(EngineError, match="released: open the tokenizer again"):
+        decoder.init_state(1)
 
 
 def test_sessions_share_one_context(rig: Rig, tokenizer: Tokenizer) -> None:
@@ -264,6 +273,65 @@ def test_a_step_that_cannot_be_recorded_runs_as_it_is(
     assert verdict.encoding.equal == 1
 
 
+def test_a_recording_that_the_gpu_ends_runs_as_it_is(
+    rig: Rig, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(stream: int, work: Callable[[], None]) -> FakeGraph:
+        raise rig.driver.Error("cuMemcpyHtoDAsync failed: operation failed due to a previous error during capture")
+
+    monkeypatch.setattr(cuda_graph, "record", end)
+    verdict = verify(tokenizer, "tensorrt", "fp32", short(tokenizer), batches=(2,))
+    assert verdict.encoding.equal == 1
+
+
+def test_work_that_cannot_be_recorded_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+
+    class Library:
+        def __getattr__(self, name: str) -> Callable[..., int]:
+            def call(*arguments: Any) -> int:
+                called.append(name)
+                if name == "cuStreamEndCapture":
+                    ctypes.cast(arguments[1], ctypes.POINTER(ctypes.c_void_p))[0] = ctypes.c_void_p(7)
+                return 0
+
+            return call
+
+    def fail() -> None:
+        raise EngineError("TensorRT fails")
+
+    monkeypatch.setattr(cuda_graph, "driver_library", Library)
+    with pytest.raises(EngineError, match="TensorRT fails"):
+        cuda_graph.record(7, fail)
+    assert called == ["cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphDestroy"]
+    called.clear()
+    cuda_graph.record(7, lambda: None).close()
+    assert called[-2:] == ["cuGraphExecDestroy", "cuGraphDestroy"]
+
+
+def test_memory_is_free_as_soon_as_nobody_holds_the_session(rig: Rig, tokenizer: Tokenizer) -> None:
+    encoder = open_encoder(tokenizer, "tensorrt")
+    encoder.warm((1, 2))
+    gc.disable()
+    try:
+        del encoder
+        assert not rig.driver.blocks
+    finally:
+        gc.enable()
+
+
+def test_after_warming_up_a_live_step_prepares_nothing(rig: Rig, tokenizer: Tokenizer) -> None:
+    encoder = open_encoder(tokenizer, "tensorrt")
+    x = np.ascontiguousarray(read_windows(tokenizer.spec, []).people(4).keypoints[:, 0])
+    encoder.warm((1, 2, 4))
+    states = {people: encoder.init_state(people) for people in (1, 2, 4)}
+    recorded, taken = len(rig.graphs), rig.driver.allocations
+    assert recorded == 6
+    for people in (4, 1, 2, 2, 1, 4):
+        encoder.step(x[:people], np.zeros(people, bool), states[people])
+    assert (len(rig.graphs), rig.driver.allocations) == (recorded, taken)
+
+
 def test_both_flavours_run(rig: Rig, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     flavour = Flavour("tensorrt_rtx", "1.7", fake_tensorrt(rig.driver, rtx=True))
     monkeypatch.setattr(tensorrt, "installed", lambda: [flavour])
@@ -276,6 +344,38 @@ def test_both_flavours_run(rig: Rig, tokenizer: Tokenizer, monkeypatch: pytest.M
 def test_an_engine_that_fits_goes_before_all_others(rig: Rig, tokenizer: Tokenizer) -> None:
     encoder = open_encoder(tokenizer)
     assert (encoder.backend, encoder.why) == ("tensorrt", "an engine for this GPU is here")
+
+
+@pytest.mark.parametrize("fails", ["first step", "pinned memory"])
+def test_an_engine_that_fails_late_leaves_the_work_to_the_others(
+    rig: Rig, tokenizer: Tokenizer, fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise rig.driver.MemoryError("cuMemHostAlloc failed: out of memory")
+
+    monkeypatch.setattr(rig.driver, "memcpy_htod_async" if fails == "first step" else "pagelocked_empty", fail)
+    with pytest.raises(EngineError, match="the Fake 4090 gave up: cuMemHostAlloc failed: out of memory"):
+        open_encoder(tokenizer, "tensorrt")
+    encoder = open_encoder(tokenizer)
+    assert encoder.backend in ("openvino", "onnxruntime")
+    assert "not tensorrt: the Fake 4090 gave up" in encoder.why
+
+
+def test_a_damaged_manifest_of_something_else_does_not_hide_the_advice(rig: Rig, tokenizer: Tokenizer) -> None:
+    other = manifests.engines_folder() / "aaa"
+    other.mkdir()
+    (other / "manifest.json").write_text("{")
+    assert open_encoder(tokenizer, "tensorrt").backend == "tensorrt"
+    rig.change(precision="fp16")
+    with pytest.raises(EngineError, match=r"^no TensorRT engine of .* yet: python -m engine\.build .*; .*aaa/manifest"):
+        open_encoder(tokenizer, "tensorrt")
+
+
+def test_a_tokenizer_of_ones_own_is_built_again_from_its_folder(rig: Rig, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    mine = load_tokenizer(shutil.copytree(tokenizer.folder, tmp_path / "mine"))
+    rig.change(version="10.1")
+    with pytest.raises(EngineError, match=rf"build again: python -m engine\.build --tokenizer {mine.folder} "):
+        open_encoder(mine, "tensorrt")
 
 
 @pytest.mark.parametrize(
@@ -382,7 +482,7 @@ def test_without_tensorrt_the_backend_says_what_to_install(
 
 @pytest.mark.gpu
 @pytest.mark.skipif(bool(why_no_gpu()), reason=f"building, running and verifying on a GPU: {why_no_gpu()}")
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 @pytest.mark.parametrize("name", shipped())
 def test_on_a_gpu_an_engine_is_exact(
     name: str, precision: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,6 +1,7 @@
 """A tokenizer directory small enough to know by heart what its decoder gives."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from engine.spec import TokenizerSpec, sha256, write_sums
+
+Step = tuple[str, list[str], str, dict[str, int]]
+Port = tuple[str, int, list[int]]
 
 HOP, GRID, VOCABULARY = 8, (1, 1, 8, 8), 512
 CONFIDENCE = 0.75
@@ -50,6 +54,34 @@ def write_tokenizer(folder: Path) -> TokenizerSpec:
     return spec
 
 
+def write_encoder(file: Path) -> None:
+    """Write an encoder for it whose every id is the sum of what went in."""
+    constants = {
+        "all": np.array([1, 2, 3]),
+        "five": np.array([-1, 1, 1, 1, 1]),
+        "six": np.array([-1, 1, 1, 1, 1, 1]),
+        "every_place": np.ones((1, *GRID), np.float32),
+        "every_channel": np.ones((1, *GRID, 2), np.float32),
+    }
+    steps = [
+        ("ReduceSum", ["x", "all"], "sum", {"keepdims": 0}),
+        ("Add", ["sum", "reset"], "total", {}),
+        ("Reshape", ["total", "five"], "place", {}),
+        ("Mul", ["place", "every_place"], "ids", {}),
+        ("Cast", ["ids"], "tokens", {"to": TensorProto.INT32}),
+        ("Reshape", ["total", "six"], "channel", {}),
+        ("Mul", ["channel", "every_channel"], "latent", {}),
+    ]
+    floats = TensorProto.FLOAT
+    _write(
+        file,
+        steps,
+        [("x", floats, [HOP, 17, 3]), ("reset", floats, [])],
+        [("tokens", TensorProto.INT32, [*GRID]), ("latent", floats, [*GRID, 2])],
+        constants,
+    )
+
+
 def _write_decoder(file: Path) -> None:
     constants = {
         "one": np.float32(1),
@@ -80,21 +112,24 @@ def _write_decoder(file: Path) -> None:
         ("Mul", ["sureness", "every_confidence"], "confidence", {}),
     ]
     floats = TensorProto.FLOAT
-    graph = helper.make_graph(
-        [helper.make_node(kind, inputs, [output], **how) for kind, inputs, output, how in steps],
-        "decoder",
-        [
-            helper.make_tensor_value_info("tokens", TensorProto.INT32, ["B", *GRID]),
-            helper.make_tensor_value_info("reset", floats, ["B"]),
-            helper.make_tensor_value_info("state.total", floats, ["B", 1]),
-        ],
-        [
-            helper.make_tensor_value_info("joints", floats, ["B", HOP, 17, 2]),
-            helper.make_tensor_value_info("confidence", floats, ["B", HOP, 17]),
-            helper.make_tensor_value_info("new_state.total", floats, ["B", 1]),
-        ],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    _write(
+        file,
+        steps,
+        [("tokens", TensorProto.INT32, [*GRID]), ("reset", floats, []), ("state.total", floats, [1])],
+        [("joints", floats, [HOP, 17, 2]), ("confidence", floats, [HOP, 17]), ("new_state.total", floats, [1])],
+        constants,
     )
+
+
+def _write(file: Path, steps: list[Step], inputs: list[Port], outputs: list[Port], constants: dict[str, Any]) -> None:
+    """Write a graph. A step: operator, inputs, output, attributes; a port: name, type, sizes without the batch."""
+    ports = [
+        [helper.make_tensor_value_info(name, kind, ["B", *sizes]) for name, kind, sizes in each]
+        for each in (inputs, outputs)
+    ]
+    nodes = [helper.make_node(kind, names, [output], **how) for kind, names, output, how in steps]
+    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, file.stem, *ports, tensors)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.checker.check_model(model)
     onnx.save(model, file)

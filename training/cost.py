@@ -116,7 +116,7 @@ def plans(name: str, config: ModelConfig, scratch: Path, forms: Sequence[Input])
         ways.append(("openvino", "bf16"))
     for form in forms:
         tokenizer = export_network(network, name, scratch / f"{name}-{config.grid}-{form}", form)
-        gflop = count_flop(tokenizer.encoder) / 1e9
+        gflop = count_flop(tokenizer.graph("encoder")) / 1e9
         told, size = ("", x.nbytes) if form == "keypoints" else (HEATMAPS_IN, draw(x, config.grid, config.sigma).nbytes)
         for backend, precision in ways:
             call = _live(open_encoder(tokenizer, backend, precision), x)

@@ -7,7 +7,7 @@ import atexit
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -41,11 +41,16 @@ class Gpu:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Make the context this thread's own for a while; threads wait for each other, as they share one stream."""
+        """Make the context this thread's own for a while; threads wait for each other, as they share one stream.
+
+        Raises EngineError in place of what pycuda raises within.
+        """
         with self._lock:
             self._context.push()
             try:
                 yield
+            except self._driver.Error as error:
+                raise EngineError(f"the {self.name} gave up: {error}") from None
             finally:
                 self._driver.Context.pop()
 
@@ -89,11 +94,8 @@ class Gpu:
         self._driver.memset_d8_async(to, 0, size, self.stream)
 
     def wait(self) -> None:
-        """Return when all that was queued is done. Raises EngineError where it failed."""
-        try:
-            self.stream.synchronize()
-        except self._driver.Error as error:
-            raise EngineError(f"the {self.name} gave up: {error}") from None
+        """Return when all that was queued is done."""
+        self.stream.synchronize()
 
     def check_free(self, size: int) -> None:
         """Raise EngineError where less than `size` bytes are free."""
@@ -105,12 +107,18 @@ class Gpu:
         if self._closed:
             return
         self._closed = True
-        for owner in list(self._owners):
-            owner.close()
+        with ExitStack() as last_first:
+            last_first.callback(self._context.detach)
+            last_first.callback(self._close_stream)
+            for owner in list(self._owners):
+                last_first.callback(owner.close)
+
+    def _close_stream(self) -> None:
         with self.active():
-            self.stream.synchronize()
-            del self.stream
-        self._context.detach()
+            try:
+                self.wait()
+            finally:
+                del self.stream
 
 
 def _short(name: str, size: int, free: int) -> str:

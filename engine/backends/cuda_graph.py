@@ -42,9 +42,11 @@ def record(stream: int, work: Callable[[], None]) -> CudaGraph:
     graph = ctypes.c_void_p()
     try:
         work()
-    finally:  # a stream left recording could not be used again
-        ended = driver.cuStreamEndCapture(ctypes.c_void_p(stream), ctypes.byref(graph))
-    _check(ended)
+    except BaseException:  # a stream left recording could not be used again
+        if driver.cuStreamEndCapture(ctypes.c_void_p(stream), ctypes.byref(graph)) == 0 and graph:
+            driver.cuGraphDestroy(graph)
+        raise
+    _check(driver.cuStreamEndCapture(ctypes.c_void_p(stream), ctypes.byref(graph)))
     return CudaGraph(driver, graph)
 
 

@@ -12,6 +12,14 @@ from engine.backends.base import Arrays, Precision
 from engine.errors import EngineError
 
 
+def _cores() -> int:
+    """Return how many cores this process may use, where the system says; else how many there are."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
 class OnnxRuntimeGraph:
     """See `engine.backends.base.Graph`. Only fp32. Raises EngineError for another precision.
 
@@ -23,10 +31,10 @@ class OnnxRuntimeGraph:
         if precision != "fp32":
             raise EngineError(f"onnxruntime runs in fp32, not in {precision}: choose another --precision")
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = os.cpu_count() or 1
+        options.intra_op_num_threads = _cores()
         # Threads that spin between calls would take the cores that pose estimation needs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what is wrong is raised too
         self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         self.inputs = {
             node.name: tuple(size if isinstance(size, int) else None for size in node.shape)

@@ -8,6 +8,7 @@ are fetched, all within the GPU. A step of one batch size is recorded once as a 
 
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -117,13 +118,13 @@ class TensorRtGraph:
             raise
 
     def _load(self, flavour: Flavour, data: bytes) -> None:
-        trt, log, device = flavour.module, flavour.logger(), self._gpu
-        self._runtime = trt.Runtime(log)
+        self._flavour, device = flavour, self._gpu
+        flavour.forget()
+        self._runtime = flavour.module.Runtime(flavour.log)
         device.check_free(len(data))
         self._engine = self._runtime.deserialize_cuda_engine(data)
         if self._engine is None:
-            raise EngineError(f"{flavour.name} does not load the engine: {(log.said or ['it does not say why'])[0]}")
-        self._trt, self._log = trt, log
+            raise EngineError(f"{flavour.name} does not load the engine: {flavour.why()}")
         scratch = int(self._engine.device_memory_size_v2)
         sizes = {name: self._size(name) for name in self._plain}
         device.check_free(scratch + self._most * (sum(sizes.values()) + 2 * sum(self._row.values())))
@@ -145,7 +146,7 @@ class TensorRtGraph:
 
     def init_state(self, batch: int) -> DeviceRows:
         """See `engine.backends.base.DeviceGraph.init_state`."""
-        with self._gpu.active():
+        with self._open():
             return DeviceRows(self, tuple(self._slots.take() for _ in range(batch)))
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
@@ -157,16 +158,24 @@ class TensorRtGraph:
     def step(self, feeds: Mapping[str, NDArray[Any]], state: State) -> tuple[Arrays, DeviceRows]:
         """See `engine.backends.base.DeviceGraph.step`."""
         batch = len(feeds["reset"])
-        with self._gpu.active():
-            if self._closed:
-                raise EngineError("the engine was released: open the tokenizer again")
+        with self._open():
             moving = state if isinstance(state, DeviceRows) and state.graph is self else self._adopt(state, batch)
             if len(moving.slots) != batch:
                 raise ValueError(f"the state is of {len(moving.slots)} streams, the batch of {batch}")
+            if len(set(map(id, moving.slots))) != batch:
+                raise ValueError("a stream cannot be in a batch twice")
             parts = [self._run(feeds, part, moving.slots[part]) for part in rows(batch, self._most)]
         if len(parts) == 1:
             return parts[0], moving
         return {name: np.concatenate([part[name] for part in parts]) for name in self._given}, moving
+
+    @contextmanager
+    def _open(self) -> Iterator[None]:
+        """Have the GPU's context for a while. Raises EngineError where the graph was released."""
+        with self._gpu.active():
+            if self._closed:
+                raise EngineError("the engine was released: open the tokenizer again")
+            yield
 
     def _run(self, feeds: Mapping[str, NDArray[Any]], part: slice, slots: tuple[Slot, ...]) -> Arrays:
         count = len(slots)
@@ -177,7 +186,7 @@ class TensorRtGraph:
         self.on_host["reset"][count:bucket] = 1  # rows that nobody fills stay at zero
         if (bucket, self._side) not in self._steps:
             self._steps[bucket, self._side] = _Step(self, self._context(), bucket, self._side)
-        self._steps[bucket, self._side].launch()
+        self._steps[bucket, self._side].launch(self)
         self._gpu.wait()
         self._side = 1 - self._side
         for slot in slots:
@@ -189,8 +198,6 @@ class TensorRtGraph:
         resident = [ref() for ref in self._resident]
         if len(resident) == len(slots) and all(old is new for old, new in zip(resident, slots, strict=True)):
             return
-        if len(set(map(id, slots))) != len(slots):
-            raise ValueError("a stream cannot be in a batch twice")
         here = self.sets[self._side]
         for row, old in enumerate(resident):
             if old is not None:
@@ -223,7 +230,7 @@ class TensorRtGraph:
     def read_state(self, slots: tuple[Slot, ...], path: str) -> NDArray[np.float32]:
         """Copy one state of these streams to the host: float32 [B, ...]."""
         out = np.zeros((len(slots), *self.states[path]), np.float32)
-        with self._gpu.active():
+        with self._open():
             for row, slot in enumerate(slots):
                 if slot.row is not None:
                     self._gpu.download(out[row], self.sets[self._side][path] + slot.row * self._row[path])
@@ -234,7 +241,9 @@ class TensorRtGraph:
 
     def _context(self) -> Any:
         """Return an execution context without memory of its own: all share the scratch, as none runs beside another."""
-        alone = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        trt = self._flavour.module
+        alone = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        self._flavour.forget()
         if not hasattr(self._engine, "create_runtime_config"):
             context = self._engine.create_execution_context(alone)
         else:
@@ -242,11 +251,11 @@ class TensorRtGraph:
             config.set_execution_context_allocation_strategy(alone)
             if hasattr(config, "dynamic_shapes_kernel_specialization_strategy"):
                 # A recorded step keeps the kernels of the moment: those made for this batch size must be there by then.
-                eager = self._trt.DynamicShapesKernelSpecializationStrategy.EAGER
+                eager = trt.DynamicShapesKernelSpecializationStrategy.EAGER
                 config.dynamic_shapes_kernel_specialization_strategy = eager
             context = self._engine.create_execution_context(config)
         if context is None:
-            raise EngineError(f"TensorRT gives no execution context: {(self._log.said or ['it does not say why'])[0]}")
+            raise EngineError(f"TensorRT gives no execution context: {self._flavour.why()}")
         context.set_device_memory(*self.scratch)
         return context
 
@@ -254,10 +263,16 @@ class TensorRtGraph:
         """Queue one step: inputs up, execution, results down."""
         for name in self._fed:
             self._gpu.upload(self.on_gpu[name], self.on_host[name][:bucket])
+        self._flavour.forget()
         if not context.execute_async_v3(self._gpu.stream.handle):
-            raise EngineError(f"TensorRT fails: {(self._log.said or ['it does not say why'])[0]}")
+            raise EngineError(f"TensorRT fails: {self._flavour.why()}")
         for name in self._given:
             self._gpu.download(self.on_host[name][:bucket], self.on_gpu[name])
+
+    def record(self, context: Any, bucket: int) -> cuda_graph.CudaGraph:
+        """Record what `enqueue` queues. Raises EngineError where that cannot be done."""
+        with self._gpu.active():
+            return cuda_graph.record(self.stream, lambda: self.enqueue(context, bucket))
 
     def wait(self) -> None:
         """Return when the queued work is done."""
@@ -291,10 +306,13 @@ class TensorRtGraph:
 
 
 class _Step:
-    """A step of one batch size and one role of the two sets of states: bound once, recorded once."""
+    """A step of one batch size and one role of the two sets of states: bound once, recorded once.
+
+    It does not hold the graph, which holds it: the GPU's memory is free again as soon as nobody holds the graph.
+    """
 
     def __init__(self, graph: TensorRtGraph, context: Any, bucket: int, side: int) -> None:
-        self._graph, self._context, self._bucket = graph, context, bucket
+        self._context, self._bucket = context, bucket
         self._recorded: cuda_graph.CudaGraph | None = None
         self._plain = False  # cannot be recorded
         for name, shape in graph.inputs.items():
@@ -305,24 +323,22 @@ class _Step:
         for name, address in graph.on_gpu.items():
             context.set_tensor_address(name, address)
 
-    def launch(self) -> None:
+    def launch(self, graph: TensorRtGraph) -> None:
         """Queue the step. The first time it runs as it is, as recording asks for; then it is recorded."""
         if self._recorded is not None:
-            self._recorded.launch(self._graph.stream)
+            self._recorded.launch(graph.stream)
         else:
-            self._graph.enqueue(self._context, self._bucket)
-            self._graph.wait()
+            graph.enqueue(self._context, self._bucket)
+            graph.wait()
             if not self._plain:
-                self._record()
+                self._record(graph)
 
-    def _record(self) -> None:
+    def _record(self, graph: TensorRtGraph) -> None:
         """Record the step for next time; one that cannot be recorded goes on running as it is."""
         able = getattr(self._context, "is_stream_capturable", None)
         try:
-            if able is None or able(self._graph.stream):
-                self._recorded = cuda_graph.record(
-                    self._graph.stream, lambda: self._graph.enqueue(self._context, self._bucket)
-                )
+            if able is None or able(graph.stream):
+                self._recorded = graph.record(self._context, self._bucket)
         except EngineError:
             self._recorded = None
         self._plain = self._recorded is None
