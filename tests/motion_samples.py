@@ -26,6 +26,21 @@ class Echo:
         return np.arange(hops).reshape(hops, 1, 1, 1, 1) % 4, moved
 
 
+PLAIN = {
+    "width": (1.0, 1.0),
+    "speed": (1.0, 1.0),
+    "backward": 0.0,
+    "exchanged": 0.0,
+    "bend": 0.0,
+    "length": 0.0,
+    "lean": 0.0,
+    "noise": 0.0,
+    "gappy": 0.0,
+    "half": 0.0,
+}
+"""An augmentation that leaves bodies as they are."""
+
+
 def sizes(dims: int = 2, hop: int = 8, grid: int = 32) -> Sizes:
     """Sizes of an Echo."""
     return Sizes("echo", dims, hop, grid, 2.0, 4, 30.0)

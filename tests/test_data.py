@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from motion_samples import walk, write_npz
+from motion_samples import PLAIN, walk, write_npz
 from panoptic_samples import pack, panoptic19, scene, write
 
 from stream.motion.skeleton import J, Pose
@@ -17,20 +17,6 @@ from training.data.clips import Clip
 from training.data.panoptic import EGO, EXO, TRAIN, TRIPLES, VALIDATION, cameras_of, read_sequence
 from training.data.recordings import MotionDataset
 from training.data.windows import UNKNOWN, AugmentConfig, WindowSampler
-
-PLAIN = {
-    "width": (1.0, 1.0),
-    "speed": (1.0, 1.0),
-    "backward": 0.0,
-    "exchanged": 0.0,
-    "bend": 0.0,
-    "length": 0.0,
-    "lean": 0.0,
-    "noise": 0.0,
-    "gappy": 0.0,
-    "half": 0.0,
-}
-"""An augmentation that leaves bodies as they are."""
 
 
 def sequence(folder: Path, frames: range = range(40), without: range = range(0)) -> Path:
@@ -57,16 +43,28 @@ def test_a_corrupt_file_is_named_skipped_and_counted(
     (tmp_path / "empty.npz").write_bytes(b"")
     np.savez(tmp_path / "flat.npz", joints=np.zeros((4, 3)), fps=30)
     np.savez(tmp_path / "wild.npz", joints=np.full((4, 19, 3), np.nan), fps=30)
+    body = np.zeros((4, 19, 3))
+    odd: dict[str, dict[str, object]] = {
+        "fps": {"fps": np.array([30, 30])},
+        "fps_text": {"fps": "fast"},
+        "no_frames": {"joints": body[:0]},
+        "no_number": {"joints": body.astype(complex)},
+        "offset": {"offsets": np.array(4)},
+        "offsets": {"offsets": np.array([0.0, 4.0])},
+        "text": {"joints": body.astype(str)},
+    }
+    for name, arrays in odd.items():
+        np.savez(tmp_path / f"{name}.npz", **{"joints": body, "fps": 30, **arrays})  # type: ignore[arg-type]
+    np.save(tmp_path / "array", body)
+    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
     dataset = MotionDataset.read(tmp_path, cache)
     assert [clip.name for clip in dataset.clips] == ["good"]
-    assert [fault.split(":")[0].split("/")[-1] for fault in dataset.faults] == [
-        "bad.npz",
-        "empty.npz",
-        "flat.npz",
-        "wild.npz",
-    ]
-    assert "joints must be [N, 19, 3], not [4, 3]" in dataset.faults[2]
-    assert "left out 4 of 5 files" in caplog.text
+    faults = {Path(fault.split(":")[0]).stem: fault for fault in dataset.faults}
+    assert faults.keys() == {"bad", "empty", "flat", "wild", "array", *odd}
+    assert "joints must be numbers [N, 19, 3], not float64 [4, 3]" in faults["flat"]
+    assert "fps must be one number" in faults["fps"]
+    assert "offsets must be whole numbers" in faults["offsets"]
+    assert f"left out {len(faults)} of {len(faults) + 1} files" in caplog.text
 
 
 def test_nothing_to_read_and_nothing_readable_are_errors(tmp_path: Path, cache: Path) -> None:

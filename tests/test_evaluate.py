@@ -18,7 +18,7 @@ from training import evaluate as evaluation
 from training import progress
 from training.codecs import is_run, open_codec
 from training.config import TrainConfig, load_config, save_config
-from training.evaluate import figures, main, run_sets, together
+from training.evaluate import figures, main, names_of, run_sets, together
 from training.network_codec import NetworkCodec
 from training.pictures import combined, windows
 from training.roundtrip import Result, run_clip, run_clips
@@ -62,6 +62,15 @@ def saved_run(folder: Path, changes: list[str]) -> TrainConfig:
     run.save()
     save_config(config, folder / "config.yaml")
     return config
+
+
+def test_sets_of_the_same_name_keep_apart() -> None:
+    paths = [Path("a/cmu/val"), Path("b/cmu/val"), Path("cmu/val")]
+    assert names_of(paths[:1]) == ["cmu/val"]
+    assert names_of(paths[:2]) == ["a/cmu/val", "b/cmu/val"]
+    assert len(set(names_of(paths))) == 3
+    with pytest.raises(ValueError, match="the same recordings are there twice"):
+        names_of([paths[0], paths[0]])
 
 
 @pytest.mark.parametrize("dims", [2, 3])

@@ -125,7 +125,16 @@ def test_tokens_cost_what_scipy_says(seed: int) -> None:
     assert found["bits_per_second_entropy"] <= found["bits_per_second"]
 
 
-@pytest.mark.parametrize("tokens", [np.zeros((0, 4), int), np.full((3, 4), 512), np.full((3, 4), -1)])
+def test_every_level_has_a_vocabulary_of_its_own() -> None:
+    tokens = np.stack([np.arange(64) % 4, np.arange(64) % 16], axis=1)[..., None]  # [hops, L, N]
+    found = metrics.token_metrics(tokens, 16, hops_per_second=1.0)
+    assert found["vocabulary_used"] == 10
+    assert found["perplexity"] == pytest.approx(10)
+    assert found["bits_per_second"] == 8
+    assert found["bits_per_second_entropy"] == 6
+
+
+@pytest.mark.parametrize("tokens", [np.zeros((0, 1, 4), int), np.full((3, 1, 4), 512), np.full((3, 1, 4), -1)])
 def test_tokens_beyond_the_vocabulary_are_refused(tokens: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"ids in 0\.\.511"):
         metrics.token_metrics(tokens, 512, 3.75)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from training_samples import SMALL, write_config, write_recordings
 
+from engine.spec import PRETRAINED
 from training.run import Run
 from training.sweep import main
 from training.tables import load_sweep, rows_of, slug
@@ -118,6 +120,31 @@ def test_a_bad_sweep_is_one_clear_error(
         main([*arguments(sweep), "--dry-run"])
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_tokenizer_that_was_made_anew_is_evaluated_anew(sweep: Path, tmp_path: Path) -> None:
+    mine = shutil.copytree(PRETRAINED / "heatmap2d-f8", tmp_path / "mine")
+    (tmp_path / "sweep.yaml").write_text(
+        f"name: tiny\npage: {tmp_path / 'page.md'}\nevaluate: [single]\ntables:\n"
+        f"  - title: Mine\n    columns: [bits_per_second]\n    rows:\n      - {{row: mine, tokenizer: {mine}}}\n"
+    )
+    main(arguments(sweep))
+    main(arguments(sweep))
+    assert "| mine | 2160 |" in (tmp_path / "page.md").read_text()
+    assert len(results(sweep)) == 1
+    shutil.rmtree(mine)
+    shutil.copytree(PRETRAINED / "heatmap2d-f16", mine)
+    main(arguments(sweep))
+    assert len(results(sweep)) == 2
+    assert "| mine | 600 |" in (tmp_path / "page.md").read_text()
+
+
+def test_the_page_shows_no_row_of_another_configuration(sweep: Path) -> None:
+    main(arguments(sweep))
+    main([*arguments(sweep), "losses.joint=7", "--only", "VQ"])
+    page = (sweep.parent / "docs" / "results.md").read_text()
+    assert "| dVAE | not trained" in page
+    assert "| VQ | not trained" not in page
 
 
 def test_a_row_that_is_not_there_is_named(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:

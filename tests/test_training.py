@@ -17,16 +17,18 @@ from training_samples import ADVERSARY, SMALL, small_config, write_config, write
 from engine.errors import TokenizerError
 from engine.session import open_decoder, open_encoder
 from engine.spec import load_tokenizer
-from training.config import TrainConfig, load_config
+from training.codecs import open_codec
+from training.config import TrainConfig, load_config, save_config
 from training.data.recordings import read_clips
 from training.evaluate import EngineCodec, evaluate
 from training.export import export
 from training.feed import Feed, make_sampler
 from training.pace import flop_per_sample, peak
-from training.quicklook import JointCodec
+from training.quicklook import JointCodec, look, read_sets
 from training.roundtrip import run_clips
-from training.run import Run, load_network
+from training.run import Run, build, load_network, load_trained
 from training.schedule import learning_rate, temperature
+from training.start import start_from
 from training.train import main, train
 
 
@@ -89,7 +91,7 @@ def test_ctrl_c_ends_the_step_and_a_resumed_run_ends_as_if_nothing_had_been(
 
     monkeypatch.setattr(Run, "advance", interrupted)
     assert not train(config, tmp_path / "stopped", resume=False)
-    assert "stopped at step 5; go on with --resume" in capsys.readouterr().out.replace("\n", "")
+    assert "stopped at step 5; go on with python -m training.train --resume" in capsys.readouterr().out
     monkeypatch.undo()
     assert train(config, tmp_path / "stopped", resume=True)
     whole, resumed = (torch.load(tmp_path / name / "checkpoint.pt") for name in ("whole", "stopped"))
@@ -97,6 +99,96 @@ def test_ctrl_c_ends_the_step_and_a_resumed_run_ends_as_if_nothing_had_been(
         torch.testing.assert_close(resumed["network"][name], tensor, rtol=0, atol=0)
     for name, tensor in whole["adversary"]["network"].items():
         torch.testing.assert_close(resumed["adversary"]["network"][name], tensor, rtol=0, atol=0)
+
+
+def test_a_resumed_run_keeps_its_configuration(
+    config: TrainConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    train(dataclasses.replace(config, optim=dataclasses.replace(config.optim, steps=4)), run, resume=False)
+    kept = (run / "config.yaml").read_text()
+    with pytest.raises(SystemExit) as stop:
+        main(["seed=5", "losses.joint=9", "--resume", str(run)])
+    assert stop.value.code == 2
+    assert "seed=0, not 5, losses.joint=1.0, not 9.0. Go on as it was with --resume" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):  # the file alone says 4000 steps and all the sizes of a real network
+        main([str(Path(__file__).parents[1] / "configs" / "heatmap2d-f8.yaml"), "--resume", str(run)])
+    assert (run / "config.yaml").read_text() == kept
+    main(["optim.steps=6", "save_every=1", "--resume", str(run)])
+    assert load_trained(run)[1] == 6
+
+
+def test_before_its_codebook_begins_a_run_is_looked_at_and_not_judged(
+    config: TrainConfig, recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    optim = dataclasses.replace(config.optim, steps=6, plain_steps=5)
+    early = dataclasses.replace(config, optim=optim, validate_every=2)
+    run = Run(early, tmp_path / "run")
+    feed = Feed(make_sampler(early), early)
+    run.advance(feed)
+    before = {name: value.clone() for name, value in run.network.state_dict().items()}
+    assert look(run.network, read_sets(early))["single"]["vocabulary_used"] == 1
+    for name, value in run.network.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+    (tmp_path / "run").mkdir()
+    run.save()
+    save_config(early, tmp_path / "run" / "config.yaml")
+    for what in (lambda: open_codec(tmp_path / "run"), lambda: export(tmp_path / "run", tmp_path / "out")):
+        with pytest.raises(TokenizerError, match="before its codebook began: train on with python"):
+            what()
+    # What it has learnt can be begun with; its codebook, which knows nothing, cannot.
+    other = build(config)
+    start_from(other, str(tmp_path / "run"))
+    assert not other.has_codebook
+    for _ in range(5):
+        run.advance(feed)
+    feed.close()
+    assert run.network.has_codebook
+
+
+def test_a_recording_too_short_to_look_at_is_said_before_the_first_step(config: TrainConfig, tmp_path: Path) -> None:
+    for name, frames in (("a", 3), ("b", 90)):
+        np.savez(tmp_path / f"{name}.npz", joints=np.random.default_rng(0).normal(0, 30, (frames, 19, 3)), fps=30)
+    data = dataclasses.replace(config.data, validate=[str(tmp_path)])
+    (clips,) = read_sets(dataclasses.replace(config, data=data)).values()
+    assert [clip.name for clip in clips] == ["b"]
+    (tmp_path / "b.npz").unlink()
+    with pytest.raises(ValueError, match="as long as one hop"):
+        train(dataclasses.replace(config, data=data), tmp_path / "run", resume=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["optim.plain_steps=8"], "optim.plain_steps must be 0 to below optim.steps=8"),
+        (["model.hop=0"], "model.hop must be 1 or more"),
+        (["model.cells=0"], "model.cells"),
+        (["model.token_channels=100"], "model.token_channels must be a multiple of 32"),
+        (["data.hops=0"], "data.hops must be 1 or more"),
+        (["data.batch=0"], "data.batch must be 1 or more"),
+        (["data.workers=-1"], "data.workers must be 0 or more"),
+        (["data.train.0.path=x"], "lists are given whole"),
+    ],
+)
+def test_values_that_make_no_sense_are_named(
+    config: TrainConfig, changes: list[str], message: str, tmp_path: Path
+) -> None:
+    save_config(config, tmp_path / "small.yaml")
+    with pytest.raises(ValueError, match=message):
+        load_config(tmp_path / "small.yaml", changes)
+
+
+def test_a_file_that_is_no_configuration_is_one_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bad.yaml").write_text("model: {hop: [8")
+    for file, message in ((tmp_path / "bad.yaml", "is no YAML"), (tmp_path, "is a folder: name a YAML file")):
+        with pytest.raises(SystemExit) as stop:
+            main([str(file)])
+        assert stop.value.code == 2
+        assert message in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([])
+    assert "name a configuration" in capsys.readouterr().err
 
 
 def test_a_run_keeps_its_log_data_and_code_and_moving_pictures(config: TrainConfig, tmp_path: Path) -> None:
@@ -181,7 +273,9 @@ def test_rates_rise_and_fall_and_the_temperature_falls(config: TrainConfig) -> N
 
 def test_a_file_stands_on_its_bases(tmp_path: Path, recordings: Path) -> None:
     write_config(tmp_path / "small.yaml", recordings)
-    (tmp_path / "more.yaml").write_text("base: small.yaml\nmodel: {vocabulary: 32, grid: 32}\noptim: {steps: 5}\n")
+    (tmp_path / "more.yaml").write_text(
+        "base: small.yaml\nmodel: {vocabulary: 32, grid: 32}\noptim: {steps: 5, plain_steps: 1}\n"
+    )
     (tmp_path / "other.yaml").write_text("seed: 7\n")
     (tmp_path / "top.yaml").write_text("base: [more.yaml, other.yaml]\nmodel: {vocabulary: 64}\n")
     config = load_config(tmp_path / "top.yaml", ["optim.steps=6"])

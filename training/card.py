@@ -7,15 +7,17 @@ from engine.spec import TokenizerSpec
 from training.config import TrainConfig
 
 
-def begin_card(spec: TokenizerSpec, config: TrainConfig, run: Path) -> str:
+def begin_card(spec: TokenizerSpec, config: TrainConfig, run: Path, step: int) -> str:
     """Return a model card in Markdown for a tokenizer of a run; what only its maker knows is left to say.
 
-    run: the run's folder; its run.json (see `training.provenance`) names code and data.
+    run: the run's folder; its run.json (see `training.provenance`) names code and data. step: that it came to.
     """
     levels, steps, height, width = spec.token_grid
     file = run / "run.json"
     starts = json.loads(file.read_text()) if file.is_file() else []
-    o, data = config.optim, config.data
+    data = config.data
+    shares = sum(group.share for group in data.train)
+    unseen = [str(Path(data.root) / path) for path in data.validate] or ["RECORDINGS"]
     lines = [
         f"# {spec.name}",
         "",
@@ -28,16 +30,16 @@ def begin_card(spec: TokenizerSpec, config: TrainConfig, run: Path) -> str:
         "How well it does on motion that it has not seen:",
         "",
         "```sh",
-        f"python -m training.evaluate DIRECTORY --data {' '.join(data.validate) or 'RECORDINGS'}",
+        f"python -m training.evaluate DIRECTORY --data {' '.join(unseen)}",
         "```",
         "",
         "## How it was made",
         "",
-        f"{o.steps} steps of {data.batch} windows of {config.packets * config.model.packet} frames, seed {config.seed}"
+        f"{step} steps of {data.batch} windows of {config.packets * config.model.packet} frames, seed {config.seed}"
         + (f", begun with the weights of {config.start_from}" if config.start_from else "")
         + ".",
         "",
-        *(f"- {group.share:.0%} of the windows from {group.path}" for group in data.train),
+        *(f"- {group.share / shares:.0%} of the windows from {group.path}" for group in data.train),
         *(
             f"- from step {start['from_step']}: code {start['code']}, torch {start['torch']}, {start['processes']} x "
             f"{', '.join(start['machine']['gpus']) or start['machine']['cpu']}, {start['started']}"

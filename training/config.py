@@ -8,11 +8,19 @@ from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from training.adversary import AdversaryConfig
 from training.data.windows import AugmentConfig
 from training.losses import LossConfig
 from training.model.config import ModelConfig
+
+PLACES = {
+    "": ("runs", "name", "save_every", "validate_every"),
+    "data": ("root", "workers"),
+    "optim": ("threads", "device"),
+}
+"""Keys, by section, that say where and how comfortably a row is trained, and change no result."""
 
 
 @dataclass
@@ -85,6 +93,23 @@ class TrainConfig:
     def check(self) -> None:
         """Raise ValueError, naming the key, where the parts do not go together."""
         self.model.check()
+        o, data = self.optim, self.data
+        for sound, what in (
+            (data.hops > 0, f"data.hops must be 1 or more, not {data.hops}"),
+            (data.batch > 0, f"data.batch must be 1 or more, not {data.batch}"),
+            (data.workers >= 0, f"data.workers must be 0 or more, not {data.workers}"),
+            (all(group.share > 0 for group in data.train), "data.train: every share must be above 0"),
+            (o.steps > 0, f"optim.steps must be 1 or more, not {o.steps}"),
+            (
+                0 <= o.plain_steps < o.steps,
+                f"optim.plain_steps must be 0 to below optim.steps={o.steps}, not {o.plain_steps}: the codebook would "
+                "never begin",
+            ),
+            (o.rate > 0, f"optim.rate must be above 0, not {o.rate}"),
+            (min(self.save_every, self.validate_every) > 0, "save_every and validate_every must be 1 or more"),
+        ):
+            if not sound:
+                raise ValueError(what)
         frames = self.packets * self.model.packet
         if self.adversary.weight > 0 and min(frames, self.adversary.frames) < 2**self.adversary.layers:
             raise ValueError(
@@ -105,7 +130,12 @@ def read_layers(file: Path, seen: tuple[Path, ...] = ()) -> DictConfig:
     """Return a YAML file merged over the files that it names as its `base`."""
     if file.resolve() in seen:
         raise ValueError(f"{file} is its own base")
-    own = OmegaConf.load(file)
+    try:
+        own = OmegaConf.load(file)
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} is no YAML: {' '.join(str(error).split())}") from None
+    except IsADirectoryError:
+        raise ValueError(f"{file} is a folder: name a YAML file") from None
     if not isinstance(own, DictConfig):
         raise ValueError(f"{file} must hold keys and values")
     return over_bases(own, file.parent, (*seen, file.resolve()))
@@ -120,8 +150,13 @@ def over_bases(own: DictConfig, folder: Path, seen: tuple[Path, ...] = ()) -> Di
 
 def typed(layers: DictConfig, changes: list[str]) -> TrainConfig:
     """Put keys and values, then key=value pairs, over the defaults, and check them."""
-    merged = OmegaConf.merge(OmegaConf.structured(TrainConfig), layers, OmegaConf.from_dotlist(changes))
-    config = cast(TrainConfig, OmegaConf.to_object(merged))
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(TrainConfig), layers, OmegaConf.from_dotlist(changes))
+        config = cast(TrainConfig, OmegaConf.to_object(merged))
+    except TypeError as error:
+        raise ValueError(
+            f"a key=value does not fit ({error}): lists are given whole, as in data.validate=[a,b]"
+        ) from None
     config.check()
     return config
 
@@ -130,3 +165,25 @@ def save_config(config: TrainConfig, file: Path) -> None:
     """Write every key of a run's configuration."""
     structured: Any = OmegaConf.structured(config)
     OmegaConf.save(structured, file)
+
+
+def what_counts(config: TrainConfig) -> dict[str, Any]:
+    """Return the keys and values of a configuration that its result hangs on."""
+    keys = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(config)))
+    for section, names in PLACES.items():
+        for name in names:
+            del (keys[section] if section else keys)[name]
+    return keys
+
+
+def different(one: TrainConfig, other: TrainConfig) -> dict[str, tuple[Any, Any]]:
+    """Return what counts and differs between two configurations, by dotted key."""
+    flat, beside = _flat(what_counts(one)), _flat(what_counts(other))
+    return {key: (value, beside[key]) for key, value in flat.items() if beside[key] != value}
+
+
+def _flat(keys: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in keys.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found

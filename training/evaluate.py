@@ -97,7 +97,7 @@ def run_sets(
     pictures: bool = True,
     whole: int = 1,
 ) -> dict[str, Evaluation]:
-    """Send sets of recordings through a codec: by path, its last two parts.
+    """Send sets of recordings through a codec: by path, its last two parts, or more where these are alike.
 
     every: take each so manieth recording; pictures: judge the heatmaps too; whole: take multiples of so many frames.
     Headings are the same for every codec.
@@ -106,17 +106,25 @@ def run_sets(
     as long as a hop.
     """
     found = {}
-    for path in data:
+    for name, path in zip(names_of(data), data, strict=True):
         dataset = MotionDataset.read(path)
         rng = np.random.default_rng(0)
         tracks, rows = [], []
-        name = "/".join(path.parts[-2:])
         for clip in shown(long_enough(dataset.clips[::every], math.lcm(sizes.hop, whole)), name):
             track = run_clip(codec, clip, sizes.dims, sizes.hop, rng, sizes.views, whole)
             rows += picture_rows(track, sizes) if pictures else []
             tracks.append(dataclasses.replace(track, maps=None))  # they are large, and judged already
         found[name] = Evaluation(Result(tracks), rows, dataset.faults)
     return found
+
+
+def names_of(data: Sequence[Path]) -> list[str]:
+    """Return short names for paths. Raises ValueError where one is there twice."""
+    for parts in range(2, 2 + max((len(path.parts) for path in data), default=0)):
+        names = ["/".join(path.parts[-parts:]) for path in data]
+        if len(set(names)) == len(names):
+            return names
+    raise ValueError(f"the same recordings are there twice: {', '.join(map(str, data))}")
 
 
 def together(sets: dict[str, Evaluation]) -> Evaluation:

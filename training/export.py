@@ -29,7 +29,7 @@ from training.card import begin_card
 from training.config import load_config
 from training.model.config import ModelConfig
 from training.model.tokenizer import Tokenizer
-from training.run import load_network
+from training.run import load_trained, need_codebook
 
 Input = Literal["keypoints", "heatmaps"]
 OPSET = 18
@@ -204,12 +204,17 @@ def _places(weights: Path) -> dict[str, tuple[int, int]]:
 
 
 def export(run: Path, out: Path, form: Input = "keypoints") -> TokenizerDirectory:
-    """Write the tokenizer directory of a run, replacing the graphs and weights that were there, not a model card."""
+    """Write the tokenizer directory of a run, replacing the graphs and weights that were there, not a model card.
+
+    Raises TokenizerError where the run is damaged, has no codebook yet, or the live system has no use for it.
+    """
+    network, step = load_trained(run)
+    need_codebook(network, run)
     config = load_config(run / "config.yaml", [])
-    tokenizer = export_network(load_network(run), config.name, out, form)
+    tokenizer = export_network(network, config.name, out, form)
     card = out / "README.md"
     if not card.exists():
-        card.write_text(begin_card(tokenizer.spec, config, run), encoding="utf-8")
+        card.write_text(begin_card(tokenizer.spec, config, run, step), encoding="utf-8")
     return tokenizer
 
 
@@ -333,6 +338,8 @@ def main() -> None:
         tokenizer = export(args.run, args.out, args.input)
     except KinetokenError as error:
         parser.exit(error.exit_code, f"{parser.prog}: error: {error}\n")
+    except OSError as error:
+        parser.error(f"{args.out} cannot be written: {error}")
     print(f"{tokenizer.spec.label}  {args.out}")
 
 

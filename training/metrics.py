@@ -160,10 +160,11 @@ def entropy(counts: ArrayLike) -> float:
 
 
 def token_metrics(tokens: NDArray[np.integer], vocabulary: int, hops_per_second: float) -> dict[str, float]:
-    """Return the cost and the use of tokens [hops, ...], one person's stream after another's.
+    """Return the cost and the use of tokens [hops, L, ...], one person's stream after another's.
 
-    vocabulary_used: how many ids occur; perplexity: 2 to the entropy of all ids together, the size of an evenly used
-    vocabulary of the same entropy (van den Oord et al. 2017 report it); tokens_per_second; bits_per_second: raw, whole
+    L: levels of residual quantization, each with a codebook of its own, else 1. vocabulary_used: how many ids
+    occur; perplexity: 2 to the entropy of all ids together, the size of an evenly used vocabulary of the same entropy
+    (van den Oord et al. 2017 report it), both the mean over the levels; tokens_per_second; bits_per_second: raw, whole
     bits per id; bits_per_second_entropy: the same under an ideal coder that knows, for every place of the grid by
     itself, how often each id occurs there in this very set, and nothing of the past (first-order entropy per place).
     Telling the coder these frequencies is not counted, so short recordings look cheaper than they are.
@@ -174,11 +175,11 @@ def token_metrics(tokens: NDArray[np.integer], vocabulary: int, hops_per_second:
     if not flat.size or not 0 <= flat.min() <= flat.max() < vocabulary:
         raise ValueError(f"tokens must be some ids in 0..{vocabulary - 1}")
     places = flat.shape[1]
-    counts = np.bincount(flat.ravel(), minlength=vocabulary)
+    levels = [np.bincount(level.ravel(), minlength=vocabulary) for level in np.moveaxis(tokens, 1, 0)]
     per_hop = sum(entropy(np.bincount(column)) for column in flat.T)
     return {
-        "vocabulary_used": int((counts > 0).sum()),
-        "perplexity": float(2 ** entropy(counts)),
+        "vocabulary_used": float(np.mean([(counts > 0).sum() for counts in levels])),
+        "perplexity": float(np.mean([2 ** entropy(counts) for counts in levels])),
         "tokens_per_second": places * hops_per_second,
         "bits_per_second": places * (vocabulary - 1).bit_length() * hops_per_second,
         "bits_per_second_entropy": per_hop * hops_per_second,

@@ -14,8 +14,8 @@ from training.model.config import ModelConfig
 from training.model.maps import draw_maps
 from training.model.tokenizer import Reconstruction, Tokenizer
 from training.pictures import combined
-from training.roundtrip import Drawn
-from training.run import load_network
+from training.roundtrip import Drawn, Tokens
+from training.run import load_network, need_codebook
 
 FRAMES = 64
 """Frames whose heatmaps are held in memory at once."""
@@ -39,7 +39,7 @@ class NetworkCodec:
         with torch.inference_mode():
             for part in parts:
                 out = self.network(part)
-                tokens.append(out.tokens.flatten(2).cpu().numpy().reshape(-1, c.steps * c.places * c.levels))
+                tokens.append(by_level(out.tokens, c))
                 joints.append(out.joints)
                 truth.append(_pictures_of(part, c))
                 decoded.append(_pictures_decoded(out, part.shape[1], c))
@@ -50,6 +50,12 @@ class NetworkCodec:
             truth=np.concatenate(truth, axis=1),
             decoded=np.concatenate(decoded, axis=1),
         )
+
+
+def by_level(tokens: Tensor, config: ModelConfig) -> Tokens:
+    """Return a network's tokens [B, hops, N, L] by packet and level: [B * packets, L, hops of a packet * N]."""
+    c = config
+    return tokens.cpu().numpy().reshape(-1, c.steps * c.places, c.levels).swapaxes(1, 2)
 
 
 def _pictures_of(keypoints: Tensor, config: ModelConfig) -> Array:
@@ -75,8 +81,12 @@ def _pictures_decoded(out: Reconstruction, frames: int, config: ModelConfig) -> 
 
 
 def open_run(folder: Path) -> tuple[NetworkCodec, Sizes]:
-    """Open the network of a training run as it was last saved. Raises TokenizerError where that is damaged."""
+    """Open the network of a training run as it was last saved.
+
+    Raises TokenizerError where that is damaged or has no codebook yet.
+    """
     network = load_network(folder)
+    need_codebook(network, folder)
     if torch.cuda.is_available():
         network.cuda()
     c = network.config

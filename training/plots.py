@@ -62,22 +62,26 @@ def body(tracks: Sequence[Track], sizes: Sizes, title: str, file: Path) -> Path:
 
 
 def codebook(tokens: Tokens, sizes: Sizes, title: str, file: Path) -> Path:
-    """Draw how often each id is used, and the bits that each place of the token grid says."""
-    flat = tokens.reshape(len(tokens), -1)
-    counts = np.bincount(flat.ravel().astype(np.int64), minlength=sizes.vocabulary)
-    share = np.sort(counts)[::-1] / counts.sum() * sizes.vocabulary
+    """Draw how often each id of each level is used, and the bits that each place of the token grid says.
+
+    The levels' grids stand side by side.
+    """
+    flat, levels = tokens.reshape(len(tokens), -1), np.moveaxis(tokens, 1, 0).astype(np.int64)
+    ids = len(levels) * sizes.vocabulary
+    counts = np.concatenate([np.bincount(level.ravel(), minlength=sizes.vocabulary) for level in levels])
+    share = np.sort(counts)[::-1] / counts.sum() * ids
     bits = np.array([entropy(np.unique(column, return_counts=True)[1]) for column in flat.T])
     figure = Figure(figsize=(10, 4), layout="constrained")
     usage, places = figure.subplots(1, 2, width_ratios=(3, 2))
-    usage.fill_between(np.arange(sizes.vocabulary), share, step="mid", color="#2878b5")
+    usage.fill_between(np.arange(ids), share, step="mid", color="#2878b5")
     usage.axhline(1, color="0.4", linewidth=0.8, linestyle="--")
-    usage.text(sizes.vocabulary * 0.99, 1.02, "all alike", ha="right", va="bottom", fontsize=8, color="0.4")
-    usage.set(xlabel="ids, most used first", ylabel="use, times the mean", xlim=(0, sizes.vocabulary - 1), ylim=0)
-    usage.set_title(
-        f"{(counts > 0).sum()} of {sizes.vocabulary} ids used, perplexity {2 ** entropy(counts):.0f}", fontsize=10
-    )
-    side = int(np.sqrt(bits.size))
-    square = bits.reshape(side, side) if side * side == bits.size else bits.reshape(1, -1)
+    usage.text(ids * 0.99, 1.02, "all alike", ha="right", va="bottom", fontsize=8, color="0.4")
+    usage.set(xlabel="ids, most used first", ylabel="use, times the mean", xlim=(0, ids - 1), ylim=0)
+    usage.set_title(f"{(counts > 0).sum()} of {ids} ids used{' in all levels' if len(levels) > 1 else ''}", fontsize=10)
+    side = int(np.sqrt(bits.size // len(levels)))
+    by_level = bits.reshape(len(levels), -1)
+    squares = by_level.reshape(-1, side, side) if side * side == by_level.shape[1] else by_level[:, None]
+    square = np.hstack(list(squares))
     shown = places.imshow(square, cmap="viridis", vmin=0, vmax=np.log2(sizes.vocabulary), aspect="auto")
     places.set_title(
         f"bits at each place of the grid, {bits.sum():.0f} of {bits.size * np.log2(sizes.vocabulary):.0f}", fontsize=10

@@ -28,9 +28,10 @@ FOLDS = 5
 
 
 def histogram(track: Track, vocabulary: int) -> Floats:
-    """Return the share of every id in a recording: float64 [vocabulary], wherever in the grid and whenever."""
-    counts = np.bincount(track.tokens.ravel().astype(np.int64), minlength=vocabulary)
-    return np.asarray(counts / counts.sum())
+    """Return the share of every id of every level in a recording, float64 [L * vocabulary], wherever in the grid."""
+    levels = np.moveaxis(track.tokens, 1, 0).astype(np.int64)
+    counts = [np.bincount(level.ravel(), minlength=vocabulary) for level in levels]
+    return np.concatenate([each / each.sum() for each in counts])
 
 
 def joint_features(track: Track) -> Floats:

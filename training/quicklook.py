@@ -12,8 +12,9 @@ from training.config import TrainConfig
 from training.data.clips import Clip
 from training.data.recordings import read_clips
 from training.data.windows import Array
+from training.metrics import token_metrics
 from training.model.tokenizer import Tokenizer
-from training.network_codec import NetworkCodec
+from training.network_codec import NetworkCodec, by_level
 from training.roundtrip import Tokens, long_enough, run_clip
 
 EVERY = 5
@@ -36,13 +37,16 @@ class JointCodec:
         with torch.inference_mode():
             outs = [self.network(part) for part in ([x] if c.causal else x.split(c.packet, dim=1))]
         joints = torch.cat([out.joints for out in outs], dim=1)
-        return torch.cat([out.tokens for out in outs], dim=1)[0].cpu().numpy(), joints.cpu().numpy()
+        return np.concatenate([by_level(out.tokens, c) for out in outs]), joints.cpu().numpy()
 
 
 def read_sets(config: TrainConfig) -> dict[str, list[Clip]]:
-    """Read what a run is looked at with, by path."""
-    root = Path(config.data.root)
-    return {path: read_clips(root / path)[::EVERY] for path in config.data.validate}
+    """Read what a run is looked at with, by path: every fifth of the recordings that are as long as a packet.
+
+    Raises FileNotFoundError or ValueError where there is none.
+    """
+    root, packet = Path(config.data.root), config.model.packet
+    return {path: long_enough(read_clips(root / path), packet)[::EVERY] for path in config.data.validate}
 
 
 def look(network: Tokenizer, sets: Mapping[str, Sequence[Clip]]) -> dict[str, dict[str, float]]:
@@ -55,19 +59,20 @@ def look(network: Tokenizer, sets: Mapping[str, Sequence[Clip]]) -> dict[str, di
     found = {}
     for name, clips in sets.items():
         rng = np.random.default_rng(0)
-        errors, used = [], set[int]()
-        for clip in long_enough(clips, c.packet):
+        errors, tokens = [], []
+        for clip in clips:
             if c.has_joints:
                 track = run_clip(JointCodec(network), clip, c.dims, c.packet, rng, c.views)
             else:  # drawing every pixel takes long: the beginning must do
                 track = run_clip(NetworkCodec(network), beginning(clip, c.packet), c.dims, c.packet, rng, c.views)
-            used |= set(np.unique(track.tokens).tolist())
+            tokens.append(track.tokens)
             if track.maps is None:
                 errors.append(track.errors_cm[track.known])
             else:
                 errors.append(np.abs(track.maps[0] - track.maps[1]).mean(axis=(0, 2, 3)))
         figure = "joint_error_cm" if c.has_joints else "l1"
-        found[name] = {figure: float(np.concatenate(errors).mean()), "vocabulary_used": float(len(used))}
+        used = token_metrics(np.concatenate(tokens), c.vocabulary, hops_per_second=1.0)["vocabulary_used"]
+        found[name] = {figure: float(np.concatenate(errors).mean()), "vocabulary_used": used}
     network.train()
     return found
 

@@ -81,11 +81,12 @@ def _conditions(sweep: SweepConfig, results: Results) -> list[str]:
     seeds = sorted({e["seed"] for e in trained})
     sets = sorted({name for e in trained for name in e["trained_on"]})
     hours = sum(e["training_seconds"] for e in trained) / 3600
+    codes = sorted({e["code"] for e in trained})
     recordings = "every recording" if sweep.every == 1 else f"one of {sweep.every} recordings"
     return [
         f"Made by `python -m training.sweep`: tokenizers trained on {', '.join(sets)}, "
         f"{_range(steps)} steps of {trained[0]['batch']} windows, seed {', '.join(map(str, seeds))}, "
-        f"{hours:.1f} hours in all on {'; '.join(machines + gpus)}; code {trained[-1]['code']}. Judged on "
+        f"{hours:.1f} hours in all on {'; '.join(machines + gpus)}; code {', '.join(codes)}. Judged on "
         f"{recordings} of {', '.join(sweep.evaluate)}, none of which was trained on.",
         "",
         "SSIM, PSNR, L1 and T-Std (temporal instability, lower is steadier) are of the heatmaps, as arXiv 2509.19252 "

@@ -24,7 +24,7 @@ class Codec(Protocol):
     """Something that turns keypoints into tokens and tokens into joints."""
 
     def roundtrip(self, keypoints: Array) -> tuple[Tokens, Array]:
-        """keypoints float32 [1, T, 17, D + 1], T whole hops -> tokens [hops, ...], joints [1, T, 17, D]."""
+        """keypoints float32 [1, T, 17, D + 1], T whole hops -> tokens [hops, L, ...], joints [1, T, 17, D]."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class Track:
 
     truth, decoded: [T, J, D]; known: [T, J], the joints that were measured and went in; keypoints: [T, J, D + 1], in
     the box, as the encoder got them; placed: [T, J, D], in the box, as the decoder gave them; side: [T, J], of the
-    box; tokens: [hops, ...]. J = 17, or those of several cameras one after the other. Where only heatmaps come out,
-    `decoded` and `placed` are not a number. maps: what should have been drawn and what was, [P, T, G, G] each, None
-    where the codec decodes joints.
+    box; tokens: [hops, L, ...], L levels. J = 17, or those of several cameras one after the other. Where only heatmaps
+    come out, `decoded` and `placed` are not a number. maps: what should have been drawn and what was, [P, T, G, G]
+    each, None where the codec decodes joints.
     """
 
     name: str

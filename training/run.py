@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from engine.errors import TokenizerError
@@ -29,9 +30,38 @@ def load_network(folder: Path) -> Tokenizer:
 
     Raises TokenizerError where the checkpoint is damaged or does not fit the run's configuration.
     """
-    network = build(load_config(folder / "config.yaml", []))
-    network.load_state_dict(_read(folder / "checkpoint.pt")["network"])
-    return network.eval()
+    return load_trained(folder)[0]
+
+
+def load_trained(folder: Path) -> tuple[Tokenizer, int]:
+    """Return the network of `load_network` and the step at which it was saved."""
+    checkpoint = folder / "checkpoint.pt"
+    try:
+        network = build(load_config(folder / "config.yaml", []))
+    except (OSError, ValueError, OmegaConfBaseException) as error:
+        raise TokenizerError(f"{folder} is no whole run: {error}") from None
+    state = _read(checkpoint)
+    try:
+        network.load_state_dict(state["network"])
+        return network.eval(), int(state["step"])
+    except (RuntimeError, KeyError, TypeError) as error:
+        raise _of_another(checkpoint, error) from None
+
+
+def need_codebook(network: Tokenizer, folder: Path) -> None:
+    """Raise TokenizerError where a run was stopped before its codebook began."""
+    if not network.has_codebook:
+        raise TokenizerError(
+            f"{folder} was stopped as a plain autoencoder, before its codebook began: train on with "
+            f"python -m training.train --resume {folder}"
+        )
+
+
+def _of_another(checkpoint: Path, error: Exception) -> TokenizerError:
+    return TokenizerError(
+        f"{checkpoint} is of another configuration ({str(error).strip().splitlines()[0]}): "
+        "resume with the run's own config.yaml"
+    )
 
 
 def _read(checkpoint: Path) -> dict[str, Any]:
@@ -132,10 +162,7 @@ class Run:
             if self.adversary and "adversary" in state:
                 self.adversary.load_state_dict(state["adversary"])
         except (RuntimeError, ValueError, KeyError) as error:
-            raise TokenizerError(
-                f"{self.checkpoint} is of another configuration ({str(error).strip().splitlines()[0]}): "
-                "resume with the run's own config.yaml"
-            ) from None
+            raise _of_another(self.checkpoint, error) from None
         self.step = state["step"]
 
     def advance(self, feed: Batches) -> dict[str, Tensor]:

@@ -15,15 +15,18 @@ def start_from(network: nn.Module, what: str) -> str:
     """Copy the weights of a run's folder, or of a tokenizer by name or directory, into a network; say how many.
 
     Only tensors of equal name and shape are taken, so another hop or vocabulary keeps what it has in common. A
-    codebook that is taken is not begun anew by k-means. Raises TokenizerError where there is neither, ValueError
-    where nothing fits.
+    codebook that is taken, if it had begun, is not begun anew by k-means.
+
+    Raises TokenizerError where there is neither, ValueError where nothing fits.
     """
     own, kept = network.state_dict(), _weights(what)
     fitting = {name: value for name, value in kept.items() if name in own and value.shape == own[name].shape}
     for name, value in own.items():
         book, dot, last = name.rpartition(".")
-        if last == "initted" and f"{book}{dot}embed" in fitting:
-            fitting[name] = torch.ones_like(value)
+        if last == "initted" and name not in kept and f"{book}{dot}embed" in fitting:
+            fitting[name] = torch.ones_like(
+                value
+            )  # a tokenizer directory has only finished codebooks, and no such flag
     learnt = [name for name, _ in network.named_parameters()]
     taken = sum(name in fitting for name in learnt)
     if not taken:

@@ -20,14 +20,14 @@ from torch import Tensor
 from engine.errors import KinetokenError
 from training import provenance
 from training.codecs import open_codec
-from training.config import TrainConfig, load_config
+from training.config import TrainConfig, different, load_config
 from training.evaluate import figures, run_sets
 from training.figures import draw_evaluation
 from training.probe import probe
 from training.report import write_page
 from training.run import Run, build
 from training.runlog import training_seconds
-from training.tables import Row, SweepConfig, load_sweep, rows_of, slug, what_counts
+from training.tables import Row, SweepConfig, load_sweep, rows_of, slug
 from training.train import train
 
 TIMED = 3
@@ -77,7 +77,7 @@ def _train(config: TrainConfig, folder: Path) -> bool:
     """Train from the start, or go on where an earlier sweep stopped; a run of another configuration makes way."""
     known = folder / "config.yaml"
     resume = (folder / "checkpoint.pt").is_file()
-    if resume and what_counts(load_config(known, [])) != what_counts(config):
+    if resume and different(load_config(known, []), config):
         aside = folder.with_name(f"{folder.name}-{int(known.stat().st_mtime)}")
         folder.rename(aside)
         print(f"{folder.name}: the configuration changed; the run before is kept in {aside}")
@@ -117,7 +117,7 @@ def seconds_per_step(config: TrainConfig) -> float:
 def plan(rows: Sequence[Row], results: dict[str, dict[str, Any]]) -> Iterator[tuple[str, float]]:
     """Yield each row's state and the seconds that its training would take here, 0 where it is done."""
     for row in rows:
-        if results.get(row.name, {}).get("digest") == row.digest:
+        if row.name in results:
             yield f"{row.name}: done", 0.0
         elif row.config is None:
             yield f"{row.name}: to evaluate, {row.tokenizer}", 0.0
@@ -152,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         wanted = [row for row in rows if not args.only or row.name in args.only]
         general = OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.from_dotlist(args.changes))
         runs, root = Path(general.runs) / sweep.name, Path(general.data.root)
-        results = read_results(runs / "results.jsonl")
+        results = current(wanted, runs / "results.jsonl")
         if args.dry_run:
             total = 0.0
             for line, seconds in plan(wanted, results):
@@ -160,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 total += seconds
             print(f"to train: {total / 60:.0f} min, evaluation beside")
             return
-        sweep_rows(sweep, wanted, runs, root)
+        sweep_rows(sweep, rows, wanted, runs, root)
     except (OSError, ValueError, OmegaConfBaseException) as error:
         parser.error(str(error))
     except KinetokenError as error:
@@ -169,12 +169,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.exit(130, "stopped: the same command goes on from here\n")
 
 
-def sweep_rows(sweep: SweepConfig, rows: Sequence[Row], runs: Path, root: Path) -> None:
-    """Fill the rows that have no result yet, one after the other, and write the page after each."""
+def current(rows: Sequence[Row], file: Path) -> dict[str, dict[str, Any]]:
+    """Return the results that belong to the rows as they are now, by name."""
+    found = read_results(file)
+    return {row.name: found[row.name] for row in rows if found.get(row.name, {}).get("digest") == row.digest}
+
+
+def sweep_rows(sweep: SweepConfig, every: Sequence[Row], rows: Sequence[Row], runs: Path, root: Path) -> None:
+    """Fill those of `rows` that have no result yet, one after the other, and write the page of all after each."""
     file = runs / "results.jsonl"
     runs.mkdir(parents=True, exist_ok=True)
     for number, row in enumerate(rows, 1):
-        if read_results(file).get(row.name, {}).get("digest") == row.digest:
+        if current([row], file):
             print(f"{row.name}: done before")
             continue
         print(f"{row.name}: row {number} of {len(rows)}", flush=True)
@@ -184,9 +190,9 @@ def sweep_rows(sweep: SweepConfig, rows: Sequence[Row], runs: Path, root: Path) 
         with file.open("a", encoding="utf-8") as log:
             log.write(json.dumps(entry) + "\n")
         if sweep.page:
-            write_page(sweep, read_results(file), root, final=False)
+            write_page(sweep, current(every, file), root, final=False)
     if sweep.page:
-        write_page(sweep, read_results(file), root, final=True)
+        write_page(sweep, current(every, file), root, final=True)
         print(sweep.page)
 
 

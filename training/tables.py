@@ -9,15 +9,9 @@ from typing import Any, cast
 
 from omegaconf import OmegaConf
 
-from training.config import TrainConfig, over_bases, typed
-
-PLACES = {
-    "": ("runs", "name", "save_every", "validate_every"),
-    "data": ("root", "workers"),
-    "optim": ("threads", "device"),
-}
-"""Keys, by section, that say where and how comfortably a row is trained, and change no result."""
-
+from engine.spec import load_tokenizer, sha256
+from training.codecs import is_run
+from training.config import TrainConfig, over_bases, typed, what_counts
 
 OF_THE_PAGE = ("row", "published", "tokenizer", "probe", "pictures")
 """Keys of a row that are no part of a configuration."""
@@ -108,22 +102,22 @@ def rows_of(sweep: SweepConfig, folder: Path, changes: list[str]) -> list[Row]:
             config = typed(over_bases(OmegaConf.create(keys), folder), changes)
             config.name = slug(name)
         probed, pictured = bool(entry.get("probe")), bool(entry.get("pictures"))
-        digest = _digest(config, sweep, probed, pictured)
+        digest = _digest(config, entry.get("tokenizer", ""), sweep, probed, pictured)
         found[name] = Row(name, config, entry.get("tokenizer", ""), probed, pictured, digest)
     return list(found.values())
 
 
-def what_counts(config: TrainConfig) -> dict[str, Any]:
-    """Return the keys and values of a configuration that its result hangs on."""
-    keys = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(config)))
-    for section, names in PLACES.items():
-        for name in names:
-            del (keys[section] if section else keys)[name]
-    return keys
+def weights_of(what: str) -> str:
+    """Return what names the weights of a tokenizer, or of a run."""
+    if is_run(what):
+        return sha256(Path(what) / "checkpoint.pt")
+    return load_tokenizer(what).spec.label
 
 
-def _digest(config: TrainConfig | None, sweep: SweepConfig, probed: bool, pictured: bool) -> str:
+def _digest(config: TrainConfig | None, tokenizer: str, sweep: SweepConfig, probed: bool, pictured: bool) -> str:
     """Return what tells whether a result still belongs to its row."""
-    keys = what_counts(config) if config else {}
+    keys: dict[str, Any] = what_counts(config) if config else {"tokenizer": weights_of(tokenizer)}
+    if config and config.start_from:
+        keys["start_from"] = weights_of(config.start_from)
     keys["evaluated"] = [sweep.every, sweep.evaluate, sweep.probe if probed else [], pictured]
     return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,6 +1,6 @@
 """Train a tokenizer: python -m training.train configs/heatmap2d-f8.yaml [key=value ...] [--resume RUN].
 
-Ctrl-C ends the step in hand and saves; --resume goes on to the same losses.
+Ctrl-C ends the step in hand and saves, with exit code 130; --resume goes on to the same losses.
 """
 
 import argparse
@@ -14,17 +14,17 @@ from types import FrameType
 
 import torch
 from omegaconf.errors import OmegaConfBaseException
-from torch.multiprocessing.spawn import ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessException
 
 from engine.errors import KinetokenError
 from stream.motion.clock import FPS
 from training import parallel, provenance
-from training.config import TrainConfig, load_config, save_config
+from training.config import TrainConfig, different, load_config, save_config
 from training.feed import Feed, make_sampler
 from training.journal import Journal
 from training.pace import flop_per_sample, peak
 from training.quicklook import film, look, read_sets
-from training.run import Run
+from training.run import Run, load_trained
 from training.start import start_from
 
 
@@ -92,9 +92,9 @@ def train(config: TrainConfig, folder: Path, resume: bool) -> bool:
             if journal is None:
                 continue
             journal.add(run.step, terms, feed.waited)
-            if run.step % config.save_every == 0:
-                run.save()
             at_end = run.step == config.optim.steps
+            if at_end or run.step % config.save_every == 0:
+                run.save()
             if sets and (at_end or run.step % config.validate_every == 0) and not stopped:
                 with journal.pause():
                     journal.unseen(run.step, look(run.network, sets))
@@ -102,7 +102,7 @@ def train(config: TrainConfig, folder: Path, resume: bool) -> bool:
         if journal is not None:
             run.save()
             if stopped:
-                journal.say(f"stopped at step {run.step}; go on with --resume {folder}")
+                journal.say(f"stopped at step {run.step}; go on with python -m training.train --resume {folder}")
     return not stopped
 
 
@@ -111,7 +111,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training.train", description="Train a tokenizer.", allow_abbrev=False
     )
-    parser.add_argument("config", type=Path, help="a YAML file, such as configs/heatmap2d-f8.yaml")
+    parser.add_argument(
+        "config", nargs="?", help="a YAML file, such as configs/heatmap2d-f8.yaml; with --resume by default the run's"
+    )
     parser.add_argument("changes", nargs="*", help="key=value over the file, such as optim.steps=100")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in this folder")
     parser.add_argument(
@@ -127,42 +129,70 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def read_config(file: str | None, changes: list[str], resume: Path | None) -> TrainConfig:
+    """Return the configuration that a command line asks for.
+
+    A resumed run keeps what its result hangs on, but for `optim.steps=` said in so many words. Raises ValueError where
+    it would not, and what `load_config` raises.
+    """
+    if resume is None:
+        if file is None:
+            raise ValueError("name a configuration, such as configs/heatmap2d-f8.yaml")
+        return load_config(Path(file), changes)
+    known = load_config(resume / "config.yaml", [])
+    config = load_config(Path(file) if file else resume / "config.yaml", changes)
+    differing = different(known, config)
+    if any(change.startswith("optim.steps=") for change in changes):
+        differing.pop("optim.steps", None)
+    if differing:
+        raise ValueError(
+            f"{resume} is a run of another configuration: "
+            + ", ".join(f"{key}={was}, not {now}" for key, (was, now) in differing.items())
+            + f". Go on as it was with --resume {resume} and no file; for a new run with other settings begin with its "
+            f"weights, start_from={resume}"
+        )
+    return config
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line and train."""
     parser = build_parser()
     args = parser.parse_intermixed_args(argv)
+    if args.config and "=" in args.config:
+        args.config, args.changes = None, [args.config, *args.changes]
     if args.resume and not (args.resume / "checkpoint.pt").is_file():
         parser.error(f"no run to resume in {args.resume}: it holds no checkpoint.pt")
     if args.devices < 1:
         parser.error(f"--devices must be 1 or more, not {args.devices}")
+    changes = [*args.changes, *([f"optim.bfloat16={args.precision == 'bf16'}"] if args.precision else [])]
     try:
-        config = load_config(args.config, args.changes)
-        if args.precision:
-            config.optim.bfloat16 = args.precision == "bf16"
+        config = read_config(args.config, changes, args.resume)
         folder = args.resume or Path(config.runs) / config.name
         if not args.resume and (folder / "checkpoint.pt").exists():
             parser.error(f"{folder} holds a run already: go on with --resume {folder}, or give another name=...")
-        start(config, folder, args.resume is not None, args.devices)
-    except (FileNotFoundError, ValueError, OmegaConfBaseException) as error:
+        ended = start(config, folder, args.resume is not None, args.devices)
+    except (OSError, ValueError, OmegaConfBaseException) as error:
         parser.error(str(error))
     except KinetokenError as error:
         parser.exit(error.exit_code, f"{parser.prog}: error: {error}\n")
     except KeyboardInterrupt:
         parser.exit(130, "stopped at once: the last checkpoint is kept\n")
+    if not ended:
+        parser.exit(130)
 
 
-def start(config: TrainConfig, folder: Path, resume: bool, devices: int) -> None:
-    """Train in this process, or in one for each device."""
+def start(config: TrainConfig, folder: Path, resume: bool, devices: int) -> bool:
+    """Train in this process, or in one for each device; return whether it came to the end."""
     if devices == 1:
-        train(config, folder, resume)
-        return
+        return train(config, folder, resume)
     gpus = torch.cuda.device_count() if parallel.wants_gpu(config.optim.device) else 0
     if gpus and devices > gpus:
         raise ValueError(f"--devices {devices}: this machine has {gpus}")
     try:
         parallel.launch(devices, partial(train, config, folder, resume), "nccl" if gpus else "gloo")
-    except ProcessRaisedException as error:
+    except ProcessException as error:
         raise ValueError(str(error).strip().splitlines()[-1]) from error
+    return load_trained(folder)[1] >= config.optim.steps
 
 
 if __name__ == "__main__":

@@ -60,23 +60,28 @@ def read_npz(file: Path) -> list[Clip]:
     try:
         with np.load(file) as archive:
             held = {name: archive[name] for name in archive}
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, TypeError) as error:
         raise ValueError(f"damaged ({error})") from error
     if "joints" not in held or "fps" not in held:
         raise ValueError(f"needs the arrays `joints` and `fps`, has {sorted(held)}")
-    joints, fps = held["joints"], float(held["fps"])
-    if joints.ndim != 3 or joints.shape[1:] != (19, 3):
-        raise ValueError(f"joints must be [N, 19, 3], not {list(joints.shape)}")
+    joints = held["joints"]
+    if joints.ndim != 3 or joints.shape[1:] != (19, 3) or joints.dtype.kind not in "fiu" or not len(joints):
+        raise ValueError(f"joints must be numbers [N, 19, 3], not {joints.dtype} {list(joints.shape)}")
+    if held["fps"].size != 1 or held["fps"].dtype.kind not in "fiu":
+        raise ValueError(f"fps must be one number, not {held['fps'].dtype} {list(held['fps'].shape)}")
+    fps = float(held["fps"].item())
     if not (np.isfinite(joints).all() and 0 < fps < 1e4):
         raise ValueError("joints and fps must be finite, fps above 0")
     body = joints[:, FROM_PANOPTIC19].astype(np.float32)
     says = held.get("content", held.get("label"))
     if "offsets" not in held:
         return [Clip(file.stem, body, fps, content="" if says is None else str(says))]
+    if held["offsets"].ndim != 1 or held["offsets"].dtype.kind not in "iu":
+        raise ValueError(f"offsets must be whole numbers [clips + 1], not {held['offsets'].dtype}")
     starts = held["offsets"].tolist()
     names = _texts(held.get("names"), len(starts) - 1)
     contents = _texts(says, len(starts) - 1)
-    if sorted(starts) != starts or not starts or starts[0] < 0 or starts[-1] > len(body):
+    if sorted(starts) != starts or len(starts) < 2 or starts[0] < 0 or starts[-1] > len(body):
         raise ValueError(f"offsets must rise from 0 to the {len(body)} frames")
     return [
         Clip(name, body[a:b], fps, content=content)

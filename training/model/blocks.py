@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.model.config import HEAD
 from training.model.streaming import State, TimeMix
 
 
@@ -50,9 +51,9 @@ class TokenBlock(nn.Module):
     With `causal` False the attention is over all places of all hops of the window.
     """
 
-    def __init__(self, channels: int, places: int, causal: bool = True, head_channels: int = 32) -> None:
+    def __init__(self, channels: int, places: int, causal: bool = True) -> None:
         super().__init__()
-        self.heads, self.causal = channels // head_channels, causal
+        self.heads, self.causal = channels // HEAD, causal
         self.norm_time = nn.LayerNorm(channels)
         self.time = TimeMix(channels, kernel=2, places=places, causal=causal)
         self.norm = nn.LayerNorm(channels)

@@ -12,6 +12,9 @@ Drawing = Literal["joints", "limbs", "combined"]
 MAPS: dict[str, int] = {"axes": J, "joints": J, "limbs": len(BONES), "combined": 1}
 """Maps per plane of each drawing; `axes` says each joint's map by its distribution along rows and columns."""
 
+HEAD = 32
+"""Channels of each head of attention."""
+
 
 @dataclass
 class ModelConfig:
@@ -85,9 +88,13 @@ class ModelConfig:
         for sound, what in (
             (self.dims in (2, 3), f"model.dims must be 2 or 3, not {self.dims}"),
             (self.joints == J, f"model.joints must be {J}, the joints of the skeleton"),
-            (self.grid % self.cells == 0, f"model.cells {self.cells} must divide model.grid {self.grid}"),
+            (min(self.grid, self.cells, self.hop) > 0, "model.grid, model.cells and model.hop must be 1 or more"),
             (
-                self.causal or (self.window > 0 and self.window % self.hop == 0),
+                self.cells > 0 and self.grid % self.cells == 0,
+                f"model.cells {self.cells} must divide model.grid {self.grid}",
+            ),
+            (
+                self.causal or (self.window > 0 and self.hop > 0 and self.window % self.hop == 0),
                 f"model.window {self.window} must be a multiple of model.hop {self.hop} where model.causal is false",
             ),
             (not self.causal or not self.window, "model.window is for networks with model.causal=false"),
@@ -107,6 +114,14 @@ class ModelConfig:
             (
                 self.quantizer != "fsq" or math.prod(self.fsq_levels) == self.vocabulary,
                 f"the product of model.fsq_levels {list(self.fsq_levels)} must be model.vocabulary {self.vocabulary}",
+            ),
+            (
+                self.network == "conv3d" or (self.token_channels > 0 and self.token_channels % HEAD == 0),
+                f"model.token_channels must be a multiple of {HEAD}, the channels of a head, not {self.token_channels}",
+            ),
+            (
+                self.outputs != "axes" or (self.joint_channels > 0 and self.joint_channels % HEAD == 0),
+                f"model.joint_channels must be a multiple of {HEAD}, the channels of a head, not {self.joint_channels}",
             ),
             (self.levels == 1 or self.quantizer == "vq", "model.levels above 1 needs model.quantizer=vq"),
             (self.levels >= 1, f"model.levels must be 1 or more, not {self.levels}"),

@@ -72,11 +72,18 @@ class Tokenizer(nn.Module):
         self.codes = make_quantizer(config, dead_below)
         self.quantizer = self.codes.module
 
+    @property
+    def has_codebook(self) -> bool:
+        """Whether the codebook has begun: the first batch of training that is rounded makes it."""
+        return all(bool(value) for name, value in self.named_buffers() if name.endswith("initted"))
+
     def forward(self, keypoints: Tensor, quantize: bool = True, temperature: float = 1.0) -> Reconstruction:
         """Encode and decode whole hops from the zero state. keypoints: [B, T, V * J, D + 1].
 
-        quantize False: as a plain autoencoder. temperature: of the quantizer's sampling, where it samples.
+        quantize False: as a plain autoencoder, as is a network outside of training whose codebook has not begun.
+        temperature: of the quantizer's sampling, where it samples.
         """
+        quantize = quantize and (self.training or self.has_codebook)
         batch = keypoints.shape[0]
         latent = self.encoder(keypoints, State(zero_state(self.encoder.states, keypoints)))
         flat = latent.flatten(1, 2)
