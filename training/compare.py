@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from engine.errors import KinetokenError
 from engine.session import Backend
@@ -21,6 +22,9 @@ Compared = tuple[Codec | DrawingCodec, Sizes, dict[str, Evaluation]]
 
 LOWER_IS_BETTER = ("_error", "l1", "t_std", "bits_per_second", "tokens_per_second")
 HIGHER_IS_BETTER = ("ssim", "psnr", "pck")
+
+OF_PICTURES = frozenset({"ssim", "psnr", "l1", "t_std", "t_std_published"})
+"""Figures that two only share where both were judged on the same kind of heatmaps."""
 
 
 def compare(names: Sequence[str], data: Sequence[Path], every: int = 1, backend: Backend = "auto") -> list[Compared]:
@@ -40,13 +44,31 @@ def compare(names: Sequence[str], data: Sequence[Path], every: int = 1, backend:
 
 
 def rows(found: Sequence[Compared]) -> dict[str, dict[str, list[float | None]]]:
-    """Return each set's figures by name, one value for each tokenizer, None where it has none."""
+    """Return each set's figures by name, one value for each tokenizer, None where it has none.
+
+    Figures of pictures are left out for those whose heatmaps are of another size or kind than the first's: of an
+    exported tokenizer they are Gaussians at the decoded joints, of a run what its network draws.
+    """
+    kinds = [
+        (sizes.grid, sizes.sigma, isinstance(codec, DrawingCodec), _shows_joints(sets)) for codec, sizes, sets in found
+    ]
+    alike = [kind == kinds[0] for kind in kinds]
     table: dict[str, dict[str, list[float | None]]] = {}
     for name in found[0][2]:
         columns = [figures(sets[name], sizes) for _, sizes, sets in found]
         keys = [key for column in columns for key in column]
-        table[name] = {key: [column.get(key) for column in columns] for key in dict.fromkeys(keys)}
+        table[name] = {
+            key: [
+                column.get(key) if same or key not in OF_PICTURES else None
+                for column, same in zip(columns, alike, strict=True)
+            ]
+            for key in dict.fromkeys(keys)
+        }
     return table
+
+
+def _shows_joints(sets: dict[str, Evaluation]) -> bool:
+    return not any(np.isnan(part.result.tracks[0].placed).any() for part in sets.values())
 
 
 def text(names: Sequence[str], table: dict[str, dict[str, list[float | None]]]) -> str:
@@ -66,9 +88,9 @@ def _cell(key: str, value: float | None, first: float | None) -> str:
     shown = f"{value:.4g}"
     if not first or value is first:
         return shown
-    better = (value < first and any(part in key for part in LOWER_IS_BETTER)) or (
-        value > first and any(part in key for part in HIGHER_IS_BETTER)
-    )
+    lower = value < first and any(part in key for part in LOWER_IS_BETTER)
+    higher = value > first and any(part in key for part in HIGHER_IS_BETTER)
+    better = shown != f"{first:.4g}" and (lower or higher)
     return f"{shown} (x {value / first:.3f}{', better' if better else ''})"
 
 

@@ -35,6 +35,7 @@ from stream.motion.skeleton import Array
 from training.config import load_config
 from training.export import Input, export_network
 from training.model.config import ModelConfig
+from training.model.maps import draw_maps
 from training.model.tokenizer import Tokenizer
 
 GRIDS = (64, 128)
@@ -94,9 +95,10 @@ def plans(name: str, config: ModelConfig, scratch: Path, forms: Sequence[Input])
     network = Tokenizer(config).eval()
     parameters = sum(each.numel() for each in network.parameters()) / 1e6
     rng = np.random.default_rng(0)
-    x = rng.uniform(0.2, 0.8, (1, config.packet, config.joints, config.dims + 1)).astype(np.float32)
+    x = rng.uniform(0.2, 0.8, (1, config.packet, config.views * config.joints, config.dims + 1)).astype(np.float32)
     x[..., -1] = 1
-    seen = torch.from_numpy(x if config.causal else draw(x, config.grid, config.sigma))
+    points = torch.from_numpy(x)
+    seen = points if config.causal else draw_maps(points, config.inputs, config)
     reset = torch.zeros(1)
     state = {path: torch.zeros(1, *shape) for path, shape in network.encoder.states.items()}
 
@@ -109,8 +111,8 @@ def plans(name: str, config: ModelConfig, scratch: Path, forms: Sequence[Input])
         in_torch()
     gflop = counter.get_total_flops() / 1e9
     yield _Plan(name, "torch fp32", config, seen.nbytes, parameters, gflop, in_torch)
-    if not config.causal:
-        return
+    if not config.causal or not config.has_joints or config.views > 1:
+        return  # no network of the live system
     ways: list[tuple[Backend, Precision]] = [("onnxruntime", "fp32"), ("openvino", "fp32")]
     if has_bfloat16():
         ways.append(("openvino", "bf16"))
@@ -171,7 +173,8 @@ def variants(name: str, config: ModelConfig) -> Iterator[Named]:
         if config.causal:
             yield name, other
         else:
-            yield from ((name, dataclasses.replace(other, window=window)) for window in WINDOWS)
+            fitting = (window for window in WINDOWS if window % config.hop == 0)
+            yield from ((name, dataclasses.replace(other, window=window)) for window in fitting)
 
 
 def plot(rows: Sequence[Row], file: Path) -> None:
@@ -183,7 +186,7 @@ def plot(rows: Sequence[Row], file: Path) -> None:
             windows = WINDOWS if row.causal else (row.window,)
             lines.setdefault(f"{row.name} {row.runs}", []).extend((window, row.ms.median) for window in windows)
         panels.append((f"heatmaps of {grid} x {grid}", lines))
-    draw_lines(panels, "frames looked at", "ms a hop of 8 frames", file)
+    draw_lines(panels, "frames looked at", "ms a hop", file)
 
 
 def show(rows: Sequence[Row]) -> None:
@@ -244,8 +247,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         loaded = [load_config(file, []) for file in args.configs]
         configs = [(config.name, config.model) for config in loaded]
         more = [each for config in configs for each in variants(*config)] if args.plot else []
+        for file in (file for file in (args.json, args.plot) if file is not None):
+            file.touch()  # before minutes of measuring
         rows = measure(configs, [each for each in more if each not in configs], args.seconds)
-    except (FileNotFoundError, ValueError, OmegaConfBaseException, KinetokenError) as error:
+    except (OSError, ValueError, OmegaConfBaseException, KinetokenError) as error:
         parser.error(str(error))
     if args.plot:
         plot(rows, args.plot)

@@ -28,7 +28,7 @@ LINE_EVERY = 60.0
 """Seconds between lines where there is no terminal."""
 
 LOG_EVERY = 20
-"""Steps between entries of log.jsonl and TensorBoard, each the mean since the last."""
+"""Steps between entries of log.jsonl and TensorBoard, each the mean since the last; fewer where a line is due."""
 
 SHOWN = ("heatmap", "joint", "codes")
 """Terms beside the bar; a line has all."""
@@ -80,10 +80,11 @@ class Journal:
             self._sums[name] = (count + 1, total + value)
         self._count += 1
         self._bar.update(self._task, completed=step)
-        if step % LOG_EVERY == 0 or step == self.last:
-            self._write(step, waited)
+        late = self._bar.disable and time.monotonic() - self._said >= LINE_EVERY
+        if step % LOG_EVERY == 0 or step == self.last or late:
+            self._write(step, waited, said=self._bar.disable and (late or step == self.last))
 
-    def _write(self, step: int, waited: float) -> None:
+    def _write(self, step: int, waited: float, said: bool) -> None:
         now = time.monotonic()
         took = max(now - self._since, 1e-9)
         means = {name: float(total) / count for name, (count, total) in self._sums.items()}
@@ -95,7 +96,7 @@ class Journal:
         for name, value in means.items():
             self._board.add_scalar(name if "/" in name else f"train/{name}", value, step)
         self._bar.update(self._task, now="  ".join(f"{n} {means[n]:.2f}" for n in SHOWN if n in means))
-        if self._bar.disable and (now - self._said >= LINE_EVERY or step == self.last):
+        if said:
             self._said = now
             left = (now - self._begun) / (step - self.first) * (self.last - step)
             text = "  ".join(f"{name} {value:.3f}" for name, value in means.items())

@@ -53,9 +53,9 @@ def wrap(network: nn.Module, device: torch.device) -> nn.Module:
     """Return the network so that its gradients are averaged over all processes; itself where there is only one."""
     if world() == 1:
         return network
-    # Buffers are not copied around: the codebook's are kept alike by the quantizer itself.
+    # Buffers are not copied around in every step: the codebook's are kept alike by the quantizer itself.
     devices = [device] if device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(network, device_ids=devices, broadcast_buffers=False)
+    return nn.parallel.DistributedDataParallel(network, device_ids=devices, forward_sync_buffers=False)
 
 
 def any_of_all(flag: bool) -> bool:

@@ -107,14 +107,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error("--every must be 1 or more")
     try:
         found = probe(args.tokenizer, args.data, args.every, args.backend)
+        if args.json:
+            args.json.write_text(json.dumps(found, indent=2) + "\n")
     except (OSError, ValueError, KinetokenError) as error:
         parser.error(str(error))
     for name, row in found.items():
         print(name)
         for key, value in row.items():
             print(f"  {key:24} {value:10.3f}")
-    if args.json:
-        args.json.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":
