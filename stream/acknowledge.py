@@ -3,7 +3,7 @@
 import logging
 
 from stream.heard import Heard
-from stream.log import TokenLog
+from stream.log import LOCKED, TokenLog
 from stream.logs import say
 
 
@@ -27,6 +27,8 @@ class LoggedLines:
         """Commit what has waited long enough, or all `now`, and print its lines. Call it often."""
         kept = self._log.flush(now)
         if self._log.waiting:
+            if self._log.fault == LOCKED:
+                self._tell()
             return
         lines, self._lines = self._lines, []
         if kept:
@@ -38,14 +40,16 @@ class LoggedLines:
         try:
             self.flush(now=True)
         finally:
-            self._log.close()
+            if self._log.close():  # what waited, all of it
+                print("\n".join(self._lines))
 
     def _tell(self) -> None:
         if self._log.fault == self._fault:
             return
         self._fault = self._log.fault
         if self._fault:
-            told = f"log: {self._fault}: what comes now is neither kept nor printed"
+            what = "waits for it" if self._fault == LOCKED else "is neither kept nor printed"
+            told = f"log: {self._fault}: what comes now {what}"
             say(told, "log failed", logging.WARNING, fault=self._fault)
         else:
             say("log: it can be written again", "log works again")

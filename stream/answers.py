@@ -30,7 +30,7 @@ from stream.requests import (
     SnapshotReply,
     StreamInfo,
 )
-from stream.wire import decode
+from stream.wire import LAST_SEQ, decode
 
 SERVED = (*FILES, SUMS, "README.md")
 
@@ -114,13 +114,16 @@ class Answers:
 
     def _replay(self, request: Replay) -> ReplayReply:
         self._check_stream(request.stream)
-        first, last = request.first, request.last
+        first, last = request.first, min(request.last, LAST_SEQ - 1)  # the next one must be a number too
         recent: list[tuple[int, bytes]] = []
         running = request.epoch == self._history.epoch
         if running:
             recent = self._history.frames(request.track, first, last, FRAMES)
             newest = self._history.last(request.track)
-            last = last if newest is None else min(last, newest)
+            if newest is None and self._log is not None:  # none of it is at hand any more, or it was never there
+                newest = dict(self._log.ends(request.stream, request.epoch, request.track, 1)).get(request.track)
+            # Of a track that is not known here nothing is missing: it may begin later.
+            last = first - 1 if newest is None else min(last, newest)
         elif self._log is None:
             raise Unanswerable(f"no epoch {request.epoch.hex()} here")
         older = self._older(request, first, recent[0][0] - 1 if recent else last)

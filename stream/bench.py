@@ -3,6 +3,11 @@
 Latency runs from the capture of a hop's last frame to its receipt in another process. Nothing here passes or fails.
 """
 
+if __name__ == "__main__":  # before the slow imports
+    from stream.stopping import end_at_once
+
+    end_at_once()
+
 import json
 import subprocess
 import sys
@@ -82,8 +87,8 @@ class Row:
     late: int
 
 
-def measure(what: str, flags: list[str], seconds: float, stop: threading.Event) -> Row:
-    """Run a producer for `seconds` and read it."""
+def measure(what: str, flags: list[str], seconds: float, stop: threading.Event) -> Row | None:
+    """Run a producer for `seconds` and read it; None where `stop` is set before the end."""
     latencies: list[float] = []
     dropped = late = 0
     with ProducerProcess(flags, stderr=subprocess.PIPE) as producer, TokenStream(producer.address) as stream:
@@ -106,6 +111,8 @@ def measure(what: str, flags: list[str], seconds: float, stop: threading.Event) 
             elif isinstance(heard.message, Packet) and heard.latency_ms is not None and _whole(heard.message):
                 latencies.append(heard.latency_ms)
                 late += heard.latency_ms > 1000 * heard.message.hop / heard.message.fps
+        if stop.is_set():
+            return None
         if not latencies:
             said = producer.process.stderr.read() if producer.process.stderr and producer.end() else ""
             raise KinetokenError(f"{what}: no packets; the producer said: {' '.join(said.split())[-300:]}")
@@ -138,9 +145,12 @@ def find_limit(config: Config, stop: threading.Event) -> list[Row]:
 
     def in_time(people: int) -> bool:
         flags = ["--demo", "--max-persons", str(people), "--dims", config.dims]
-        rows.append(measure(f"demo, {people} people", flags, config.seconds, stop))
-        print(f"{people} people: p99 {rows[-1].p99:.1f} ms, late {rows[-1].late}", file=sys.stderr)
-        return not stop.is_set() and rows[-1].late == 0
+        row = measure(f"demo, {people} people", flags, config.seconds, stop)
+        if row is None:
+            return False
+        rows.append(row)
+        print(f"{people} people: p99 {row.p99:.1f} ms, late {row.late}", file=sys.stderr)
+        return row.late == 0
 
     # A machine that had something else to do for a moment gets a second chance.
     most = people_limit(lambda people: in_time(people) or in_time(people))
@@ -162,10 +172,11 @@ def main(config: Config, stop: threading.Event) -> None:
         plans.append((f"video {Path(config.video).name}", ["--video", config.video, "--loop", *model]))
     rows = find_limit(config, stop) if config.people_limit else []
     for what, flags in [] if config.people_limit else plans:
-        if stop.is_set():
+        row = measure(what, [*flags, "--dims", config.dims], config.seconds, stop)
+        if row is None:
             return
-        rows.append(measure(what, [*flags, "--dims", config.dims], config.seconds, stop))
-        print(f"{what}: p99 {rows[-1].p99:.1f} ms", file=sys.stderr)
+        rows.append(row)
+        print(f"{what}: p99 {row.p99:.1f} ms", file=sys.stderr)
     _print(rows)
     if config.json:
         Path(config.json).write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")

@@ -4,6 +4,7 @@ import argparse
 import errno
 import io
 import logging
+import math
 import os
 import re
 import sys
@@ -49,8 +50,10 @@ def run(
         sys.stdout.reconfigure(line_buffering=True)
     try:
         settings = parse(config, argv, prog=prog, examples=examples)
-    except (ArgumentError, ValueError) as error:
+    except (ArgumentError, ValueError, RecursionError) as error:
         return _fail(f"{_plain(str(error))} (see {prog} --help)", USAGE_ERROR)
+    except OSError as error:  # --help and --print-config
+        return _full(error)
     set_up(getattr(settings, "log_format", "text"))
     try:
         with stop_on_signal() as stop:
@@ -65,9 +68,7 @@ def run(
         _silence_output()  # whoever read it, such as `head`, has enough
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
-            _silence_output()
-            full = f"standard output takes no more ({error.strerror}): make space or send it elsewhere"
-            return _fail(full, OutputError.exit_code)
+            return _full(error)
         traceback.print_exc()
         return _fail(f"unexpected failure, please report it: {error!r}", 1)
     return 0
@@ -82,8 +83,18 @@ def parse(config: type[C], argv: Sequence[str] | None, *, prog: str, examples: s
     values = _parser(config, prog, examples).parse_args([f"--config={file}" for file in given.config] + rest)
     settings: type[Any] = config
     given_values = {setting.name: values[setting.name.rstrip("_")] for setting in fields(settings)}
+    for setting in fields(settings):
+        _check_value(setting.name.rstrip("_").replace("_", "-"), given_values[setting.name], setting.default)
     # In a file, null means a flag that is not given.
     return config(**{name: value for name, value in given_values.items() if value is not None})
+
+
+def _check_value(flag: str, value: object, default: object) -> None:
+    """Raise ValueError for what is a value to Python and none to a user: an empty text, no finite number."""
+    if value == "" != default:
+        raise ValueError(f"--{flag}: is empty")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"--{flag} {value}: is no number")
 
 
 class _Help(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
@@ -132,6 +143,12 @@ def _plain(message: str) -> str:
     message = re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", message)
     message = re.sub(r"Expected an? (.*?)\. Got value: (.*)", r"expected \1, got \2", message)
     return " ".join(message.split())
+
+
+def _full(error: OSError) -> int:
+    _silence_output()
+    told = f"standard output takes no more ({error.strerror}): make space or send it elsewhere"
+    return _fail(told, OutputError.exit_code)
 
 
 def _silence_output() -> None:

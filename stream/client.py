@@ -140,7 +140,7 @@ class TokenStream:
 
     @property
     def ended(self) -> bool:
-        """True when something was heard and the producer of every stream heard has said goodbye."""
+        """True when something was heard and the producer of every stream heard has said goodbye for good."""
         states = self.streams.values()
         return bool(states) and all(state.ended for state in states) and not self._order.ready
 
@@ -177,11 +177,6 @@ class TokenStream:
             heard = self.poll(1.0)
             if heard and heard.motion:
                 yield heard.packet, heard.motion
-
-    def reject(self, packet: Packet) -> None:
-        """Count a packet as invalid after all, such as one with ids outside its tokenizer's vocabulary."""
-        self._account.count(packet.stream, "received", -1)
-        self._account.count(packet.stream, "invalid")
 
     def close(self) -> None:
         """Close the sockets. Safe to call twice."""
@@ -263,7 +258,7 @@ class TokenStream:
             message = heard.message
             if isinstance(message, Goodbye):
                 state = self._account.stream(message.stream)
-                state.ended = state.epoch == message.epoch
+                state.ended = state.epoch == message.epoch and not message.more
             if not isinstance(message, Packet):
                 return heard
             if not heard.warm and self._is_stale(heard):

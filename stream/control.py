@@ -11,7 +11,7 @@ import zmq
 
 from engine.spec import Tokenizer
 from stream.answers import Answers, Archive, Unanswerable
-from stream.errors import KinetokenError, SecurityError, WireError
+from stream.errors import KinetokenError, WireError
 from stream.history import History
 from stream.limits import TokenBucket
 from stream.recent import recall
@@ -70,7 +70,7 @@ class ControlServer:
         self._stop = threading.Event()
         self._asked_at = 0.0
         self._socket = _open(bind, beside, security)
-        self._failure: SecurityError | None = None
+        self._failure: Exception | None = None
         self.address = self._socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
         self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
         self._thread.start()
@@ -82,7 +82,7 @@ class ControlServer:
         return f"tcp://*:{rest.rpartition(':')[2]}" if scheme == "tcp" else self.address
 
     def check(self) -> None:
-        """Raise SecurityError if the socket had to be closed because its guard has died."""
+        """Raise what ended the socket: SecurityError if its guard has died, WireError if its address was lost."""
         if self._failure:
             raise self._failure
 
@@ -123,7 +123,7 @@ class ControlServer:
                     self.counters.malformed += 1
                 if pause := self._all.take():
                     self._stop.wait(pause)
-        except SecurityError as error:
+        except Exception as error:
             self._failure = error
         finally:
             close_socket(self._socket, linger_ms=200)

@@ -1,5 +1,11 @@
 """`python -m stream.demo`: the built-in motion through a producer and a decoding reader, compared with what went in."""
 
+if __name__ == "__main__":  # before the slow imports
+    from stream.stopping import end_at_once
+
+    end_at_once()
+
+import os
 import sys
 import threading
 from collections import defaultdict
@@ -18,7 +24,7 @@ from stream.cli import run
 from stream.client import Heard, TokenStream
 from stream.decode import Motion, StreamDecoder
 from stream.drawing import Image, label, skeleton, token_grid
-from stream.errors import KinetokenError, SilenceError
+from stream.errors import KinetokenError, OutputError, SilenceError
 from stream.motion.camera import look
 from stream.motion.skeleton import Array
 from stream.sources.demo import CAMERA, demo_pose
@@ -46,6 +52,11 @@ class Config:
         """Raise ValueError for a run too short for a picture."""
         if self.seconds < 2:
             raise ValueError(f"--seconds {self.seconds:g}: at least 2")
+        file = Path(self.picture)
+        if not cv2.haveImageWriter(self.picture):
+            raise ValueError(f"--picture {file}: name a picture, such as demo.png")
+        if file.is_dir() or not file.parent.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+            raise ValueError(f"--picture {file}: cannot be written: name a file in a folder that you may write to")
 
 
 @dataclass
@@ -76,9 +87,9 @@ def main(config: Config, stop: threading.Event) -> None:
     decoder = open_decoder(TOKENIZER)  # first: it takes a moment, which is no latency of the stream's
     with ProducerProcess(flags) as producer, TokenStream(producer.address, STREAM) as stream:
         _listen(stream, StreamDecoder(lambda name: decoder), producer, results, stop)
-        code = producer.finish(timeout=10)
         if stop.is_set():
             return
+        code = producer.finish(timeout=10)
         if code or not results.latencies:
             raise KinetokenError(f"the producer ended with exit code {code} and {len(results.latencies)} packets")
         picture = Path(config.picture)
@@ -145,7 +156,7 @@ def _draw(results: Results, vocabulary: int, file: Path) -> None:
         rows.append(label(MOMENTS * TILE, f"person {track}: the tokens of that hop"))
         rows.append(np.hstack([token_grid(packet.ids()[0, 0], vocabulary, TILE) for packet, _ in moments]))
     if not cv2.imwrite(str(file), np.vstack(rows)):
-        raise KinetokenError(f"cannot write {file}: give a writable place with --picture")
+        raise OutputError(f"cannot write {file}: make space or give another place with --picture")
 
 
 def _input(packet: Packet, motion: Motion) -> Image:

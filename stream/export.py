@@ -89,11 +89,11 @@ EXAMPLES = """
 
 def main(config: Config, stop: threading.Event) -> None:
     """Write the file whole or not at all. Raises IncompleteLogError at the end if the log lacks packets."""
-    out = Path(config.out) if config.out else Path(config.log).with_suffix(f".{config.to}")
-    if out.exists():
-        raise OutputError(f"{out} exists: remove it or choose another --out")
     console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
     with LogReader(config.log) as log:
+        out = Path(config.out) if config.out else Path(config.log).with_suffix(f".{config.to}")
+        if out.exists():
+            raise OutputError(f"{out} exists: remove it or choose another --out")
         count, first, _ = log.span()
         begin = None if config.from_ is None else begin_of(config.from_, first)
         chosen = (each for each in log.packets(begin) if config.stream in (None, each.packet.stream))

@@ -80,6 +80,8 @@ class Keyring:
         """Return the folder's own pair. Raises SecurityError if it is missing, damaged or open to other users."""
         secrets = self._secrets()
         if not secrets:
+            if self.folder.exists() and not os.access(self.folder, os.R_OK | os.X_OK):
+                raise SecurityError(f"cannot read {self.folder}: it must belong to the user that this runs as")
             raise SecurityError(f"no keys in {self.folder}: make them with python -m stream.keys new NAME{self._flag}")
         if len(secrets) > 1:
             names = ", ".join(path.stem for path in secrets)
@@ -198,6 +200,8 @@ def parse_public(source: str) -> bytes:
 
 
 def _load(path: Path) -> tuple[bytes, bytes | None]:
+    if path.exists() and not path.is_file():  # such as a pipe, which would never end
+        raise SecurityError(f"{path} is no file: give a .key file as python -m stream.keys new makes it")
     try:
         public, secret = load_certificate(path)
     except OSError as error:

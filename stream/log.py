@@ -10,7 +10,18 @@ from typing import Self
 
 from stream.errors import IncompleteLogError, LogError
 from stream.log_repair import Repair, mend
-from stream.log_schema import VERSION, Value, check_kind, clipped, failure, insertion, prepare, sync_folder, with_sum
+from stream.log_schema import (
+    VERSION,
+    Value,
+    check_kind,
+    clipped,
+    failure,
+    insertion,
+    is_busy,
+    prepare,
+    sync_folder,
+    with_sum,
+)
 from stream.wire import Packet
 
 COMMIT_INTERVAL = 0.1
@@ -18,6 +29,23 @@ COMMIT_INTERVAL = 0.1
 
 BATCH = 1000
 """Packets that may wait: with more, a commit is due at once."""
+
+HELD = 10_000
+"""Packets that wait while another process holds the file, some 6 MB; more are given up."""
+
+BUSY = 0.1
+"""Seconds that a statement waits for another process: no longer, as whoever calls has other things to do."""
+
+RETRY = 0.5
+"""Seconds between two attempts to commit while another process holds the file."""
+
+PATIENCE = 5.0
+"""Seconds that opening waits for another process."""
+
+LAST = 0.5
+"""Seconds that closing waits for another process."""
+
+LOCKED = "another process holds the file"
 
 GONE = "it can no longer be had from the producer"
 """Why a packet is missing that is no fault of the log."""
@@ -33,10 +61,11 @@ class TokenLog:
     """Appends packets to a log, new or begun before. A packet already in it is not stored twice.
 
     A packet is acknowledged, that is returned by `flush`, once it is committed and on the disk: neither the end of
-    the process nor a power cut loses it then. `repair` says what was saved if the file was damaged. When a commit
-    fails, the disk being full, its packets are given up and noted as missing, in the log itself as soon as it can
-    be written again; appending goes on. `close` raises IncompleteLogError then. Raises LogError if the file cannot
-    be opened, is no token log or of an earlier version. `append` and `flush` are for one thread.
+    the process nor a power cut loses it then. `repair` says what was saved if the file was damaged. While another
+    process holds the file, packets wait. When a commit fails, the disk being full, its packets are given up and noted
+    as missing, in the log itself as soon as it can be written again; appending goes on. `close` raises
+    IncompleteLogError then. Raises LogError if the file cannot be opened, is no token log or of an earlier version.
+    `append` and `flush` are for one thread.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -48,20 +77,21 @@ class TokenLog:
         self._waiting: list[tuple[Packet, bytes, int]] = []
         self._lost: list[tuple[Value, ...]] = []
         self._commit_due = 0.0
+        self._busy = False
         if not self.path.parent.is_dir():
             raise LogError(f"no folder {self.path.parent} to keep the log in: create it or choose another")
         if self.path.is_dir():
             raise LogError(f"{self.path} is a folder: name a file in it to keep the log in")
         self.repair: Repair | None = mend(self.path)
         try:
-            self._database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+            self._database = sqlite3.connect(self.path, BUSY, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
             raise failure(self.path, error) from error
         try:
             self._open()
-        except (sqlite3.Error, OSError, LogError) as error:
+        except BaseException as error:
             self._database.close()
-            raise error if isinstance(error, LogError) else failure(self.path, error) from error
+            raise failure(self.path, error) if isinstance(error, (sqlite3.Error, OSError)) else error from None
 
     @property
     def waiting(self) -> int:
@@ -76,7 +106,8 @@ class TokenLog:
 
     def flush(self, now: bool = False) -> list[Packet]:
         """Commit what waits, if it has waited long enough or `now`; return the packets that are on the disk now."""
-        due = now or time.monotonic() >= self._commit_due or len(self._waiting) >= BATCH
+        full = len(self._waiting) >= BATCH and not self._busy
+        due = now or time.monotonic() >= self._commit_due or full
         if not self._waiting or not due:
             return []
         batch, self._waiting = self._waiting, []
@@ -84,10 +115,14 @@ class TokenLog:
         try:
             self._commit(batch)
         except sqlite3.Error as error:
-            self.fault = str(error)
-            self.missing.add(packets, self.fault)
+            self.fault = LOCKED if is_busy(error) else str(error)
+            self._busy = is_busy(error) and len(batch) < HELD
+            if self._busy:
+                self._waiting, self._commit_due = batch, time.monotonic() + RETRY
+            else:
+                self.missing.add(packets, self.fault)
             return []
-        self.fault = None
+        self.fault, self._busy = None, False
         self.stored += len(packets)
         return packets
 
@@ -134,6 +169,12 @@ class TokenLog:
         """
         try:
             kept = self.flush(now=True)
+            deadline = time.monotonic() + LAST
+            while self._busy and time.monotonic() < deadline:
+                kept += self.flush(now=True)
+            if self._busy:
+                self.missing.add((packet for packet, _, _ in self._waiting), LOCKED)
+                self._waiting, self._busy = [], False
             self._note_missing()
         finally:
             with suppress(sqlite3.Error):
@@ -156,6 +197,17 @@ class TokenLog:
         self.close()
 
     def _open(self) -> None:
+        """Make or check the tables. Another process that looks at the file, or changes its mode, is waited for."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return self._prepare()
+            except sqlite3.Error as error:
+                if not is_busy(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(BUSY)
+
+    def _prepare(self) -> None:
         fresh = not self._database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
         if not fresh and (version := check_kind(self._database, self.path)) != VERSION:
             raise LogError(

@@ -124,8 +124,16 @@ def check_kind(database: sqlite3.Connection, path: Path) -> int:
     return version
 
 
+def is_busy(error: Exception) -> bool:
+    """Whether another process holds what a statement needs, which may succeed later."""
+    # The low byte: the rest tells why.
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+
+
 def failure(path: Path, error: Exception) -> LogError:
     """Return what to tell the user about an error of the database or the file."""
+    if is_busy(error):
+        return LogError(f"{path} is locked by another process: wait until that is done with it, or stop it")
     if isinstance(error, sqlite3.DatabaseError) and "not a database" in str(error):
         return LogError(f"{path} is no SQLite file: choose another")
     if isinstance(error, sqlite3.DatabaseError) and "malformed" in str(error):

@@ -67,10 +67,11 @@ class Broadcast:
         if self._outlet.newcomers != self._greeted or time.monotonic() >= self._status_due:
             self._send_status()
 
-    def goodbye(self, reason: str) -> None:
-        """Tell the subscribers that this run is over, why, and where each track ended."""
+    def goodbye(self, reason: str, more: bool = False) -> None:
+        """Tell the subscribers that this run is over, why, and where each track ended. more: another run follows."""
         last = tuple(self.last.items())[-FAREWELL_TRACKS:]
-        self._send(encode_control(Goodbye(stream=self.stream, epoch=self.epoch, reason=reason[:200], last=last)))
+        goodbye = Goodbye(stream=self.stream, epoch=self.epoch, reason=reason[:200], last=last, more=more)
+        self._send(encode_control(goodbye))
 
     def _send(self, frame: bytes) -> None:
         # Before their first packet newcomers hear where to ask for what they miss.

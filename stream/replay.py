@@ -19,6 +19,7 @@ from stream.cli import run
 from stream.control import ControlServer
 from stream.errors import LogError
 from stream.log_reader import Logged, LogReader
+from stream.log_schema import clipped
 from stream.logs import LogFormat
 from stream.outlet import LINGER, Outlet
 from stream.publisher import STATUS_INTERVAL, Broadcast
@@ -36,6 +37,9 @@ FAREWELL = 0.25
 
 PAUSE = 1.0
 """Seconds that a replay waits at most for the next run of a producer, however long it was away."""
+
+FOREVER = 1e12
+"""Seconds after which no log goes on."""
 
 _BEAT = STATUS_INTERVAL / 2
 
@@ -124,12 +128,12 @@ def begin_of(text: str, first: int) -> int:
         seconds = float(text)
     except ValueError:
         try:
-            return int(datetime.fromisoformat(text).timestamp() * 1e9)
+            return clipped(int(datetime.fromisoformat(text).timestamp() * 1e9))
         except (ValueError, OverflowError, OSError) as error:
             raise ValueError(f"--from {text}: a time such as 2026-05-01T12:00, or seconds from the start") from error
     if not (math.isfinite(seconds) and seconds >= 0):
         raise ValueError(f"--from {text}: seconds from the start, 0 or more")
-    return first + int(seconds * 1e9)
+    return clipped(first + int(min(seconds, FOREVER) * 1e9))
 
 
 def _chosen(log: LogReader, stream: str | None, begin: int | None) -> Iterator[Logged]:
@@ -186,7 +190,7 @@ class _Replay:
     def close(self) -> None:
         """End every run: its readers hear a goodbye and may still ask for what they lack."""
         for stream in list(self._runs):
-            self._end(stream)
+            self._end(stream, more=False)
 
     @property
     def _counters(self) -> dict[str, int]:
@@ -200,7 +204,7 @@ class _Replay:
         """Return the run that a packet belongs to, begun if it is the first of its epoch."""
         stream, epoch = logged.packet.stream, logged.packet.epoch
         if stream in self._runs and not self._is_running(logged):
-            self._end(stream)
+            self._end(stream, more=True)
         if stream not in self._runs:
             broadcast, address = Broadcast(self._outlet, stream, epoch), self._outlet.address
             # Every stream has its own: on tcp it finds a free port, elsewhere it needs a name.
@@ -211,9 +215,9 @@ class _Replay:
             broadcast.status(0, self._counters)
         return self._runs[stream][0]
 
-    def _end(self, stream: str) -> None:
+    def _end(self, stream: str, more: bool) -> None:
         broadcast, control = self._runs.pop(stream)
-        broadcast.goodbye("end of the run in the log")
+        broadcast.goodbye("end of the run in the log", more)
         control.close(quiet=FAREWELL)
 
     def _beat(self) -> None:

@@ -3,6 +3,8 @@
 import sys
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console
@@ -15,6 +17,13 @@ EVERY = 10.0
 
 REFRESH = 0.25
 """Seconds between changes of the line on a terminal."""
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Go on where nobody takes what is said: a full disk behind standard error, or a reader that has left, as `tee`."""
+    with suppress(OSError, SystemExit):  # rich ends the process where a pipe has broken
+        yield
 
 
 class Report:
@@ -32,7 +41,8 @@ class Report:
         """Print a line that stays; as JSON it has the event's name and fields too."""
         if self._json:
             say(message, event, **fields)
-        else:
+            return
+        with unheard():
             self._console.print(message, markup=False)
 
     def frame(self, people: int, counters: dict[str, int]) -> None:
@@ -47,16 +57,19 @@ class Report:
         line = f"{self._rate_line()}  people {people}  {self._totals()}"
         if not terminal:
             self.say(line, "progress", fps=self.fps, people=people, counters=counters)
-        elif self._status is None:
-            self._status = self._console.status(line)
-            self._status.start()
-        else:
-            self._status.update(line)
+            return
+        with unheard():
+            if self._status is None:
+                self._status = self._console.status(line)
+                self._status.start()
+            else:
+                self._status.update(line)
 
     def end(self, reason: str) -> None:
         """Print the totals."""
         if self._status is not None:
-            self._status.stop()
+            with unheard():
+                self._status.stop()
         seconds = time.monotonic() - self._started
         line = f"{reason} after {seconds:.1f} s: {self._totals()}"
         self.say(line, "ended", reason=reason, seconds=round(seconds, 3), counters=self._counters)

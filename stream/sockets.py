@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import socket as system
+import stat
 import time
 
 import zmq
@@ -143,8 +144,21 @@ def _check_address(address: str, binds: bool) -> None:
     if not valid:
         example = "tcp://127.0.0.1:5555"
         raise WireError(f"{address!r} is no address: write tcp://HOST:PORT, such as {example}, or ipc://PATH")
-    # libzmq takes an ipc path over from a running process without a word.
-    if binds and address.startswith("ipc://") and _answers(address.removeprefix("ipc://")):
+    if binds and address.startswith("ipc://"):
+        _check_path(address)
+
+
+def _check_path(address: str) -> None:
+    """Raise WireError where something is at an ipc path: libzmq takes it over, or deletes it, without a word."""
+    path = address.removeprefix("ipc://")
+    if path.startswith("@"):  # an abstract name is no file
+        return
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise WireError(f"{path} is there already and is no socket: choose another address")
+    except OSError:
+        return  # nothing there
+    if _answers(path):
         raise WireError(_in_use(address))
 
 

@@ -27,6 +27,7 @@ from stream.logs import LogFormat, say
 from stream.monitoring import Monitor, split_address
 from stream.recent import recall
 from stream.security import Security
+from stream.stopping import starting
 from stream.wire import Goodbye, Message, Packet, check_stream_name
 
 IDS_SHOWN = 6
@@ -122,7 +123,7 @@ EXAMPLES = """
 def main(config: Config, stop: threading.Event) -> None:
     """Read until stopped, until `count` packets or until silence."""
     with ExitStack() as resources:
-        log = _open_log(config.log) if config.log else None
+        log = None if config.log is None else _open_log(config.log)
         lines = LoggedLines(log) if log else None
         if lines:
             resources.callback(lines.close)
@@ -189,7 +190,8 @@ def _read(
 
 
 def _open_log(path: str) -> TokenLog:
-    log = TokenLog(path)
+    with starting():
+        log = TokenLog(path)
     if log.repair:
         say(str(log.repair), "log repaired")
     return log

@@ -104,10 +104,17 @@ class Goodbye(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="
     reason: Text
     last: Annotated[tuple[tuple[Count, Count], ...], Meta(max_length=1000)]
     """(track, seq of its last packet) of the tracks published most recently."""
+    more: bool = False
+    """Another run of this stream follows at this address, as where a log of several runs is replayed."""
 
 
 Control = Status | Goodbye
 Message = Packet | Status | Goodbye
+
+LAST_SEQ = 2**63 - 1
+
+SLOWEST, FASTEST = 1e-3, 1e6
+"""Frames a second: what lies beyond cannot be meant, and makes times that no number holds."""
 
 T = TypeVar("T")
 
@@ -224,7 +231,7 @@ def typed(decoder: msgspec.msgpack.Decoder[T], body: bytes) -> T:
 
 def _check(packet: Packet) -> None:
     sides = {"px": 3, "cm": 4}[packet.unit]
-    if not (math.isfinite(packet.fps) and packet.fps > 0):
+    if not SLOWEST <= packet.fps <= FASTEST:  # nor is it a number's absence
         raise PacketError(f"fps {packet.fps} is no frame rate")
     if len(packet.box) != sides or not all(map(math.isfinite, packet.box)) or packet.box[-1] <= 0:
         raise PacketError(f"box {list(packet.box)}: {packet.unit} needs {sides} finite numbers, the side above 0")

@@ -32,6 +32,8 @@ class Config:
     """Again and again, 100 % of it."""
     file: str | None = None
     """Where to."""
+    seconds: float = 1.0
+    """How long."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for values out of range."""
@@ -82,6 +84,8 @@ def test_a_file_gives_flags_and_the_command_line_goes_before_it(tmp_path: Path) 
         ("--coun 3", "unrecognized arguments: --coun 3"),
         ("stray", "unrecognized arguments: stray"),
         ("--count", "argument --count: expected one argument"),
+        ("--seconds 1e400", "--seconds inf: is no number"),
+        ("--file=", "--file: is empty"),
         ("--config /no/such.yaml", "--config: File does not exist"),
         ("--config", "argument --config: expected one argument"),
     ],
@@ -95,7 +99,9 @@ def test_bad_flags_get_one_line_and_exit_code_2(argv: str, line: str, capsys: py
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("text", ["count: many", "unknown: 1", "just text", "a: [", "- 1", "count: 1.5", ""])
+@pytest.mark.parametrize(
+    "text", ["count: many", "unknown: 1", "just text", "a: [", "- 1", "count: 1.5", "seconds: .nan", "a: &a [*a]", ""]
+)
 def test_bad_files_get_one_line_too(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "run.yaml"
     file.write_text(text)

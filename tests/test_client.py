@@ -200,14 +200,6 @@ def test_memory_does_not_grow_with_made_up_names() -> None:
         assert stream.total.received == 900
 
 
-def test_a_rejected_packet_counts_as_invalid() -> None:
-    with Rogue() as rogue, TokenStream(rogue.address) as stream:
-        rogue.wait_for_subscriber(b"tok/")
-        rogue.send(encode(sample()))
-        stream.reject(next_packet(stream))
-        assert stream.total == stream.streams["demo"].counters == Counters(invalid=1)
-
-
 def test_iterating_gives_packets_only() -> None:
     with Publisher(ANY_PORT, "demo") as publisher, TokenStream(publisher.address) as stream:
         assert publisher.wait_for_subscriber(PATIENCE)

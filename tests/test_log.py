@@ -129,6 +129,32 @@ def test_blocks_of_reading_join_without_a_seam(tmp_path: Path, monkeypatch: pyte
         assert len(list(reader.frames("demo", 1, EPOCH, 0, 9))) == 10
 
 
+def test_while_another_process_holds_the_file_packets_wait(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    with TokenLog(path) as log, closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        append(log, hops(3))
+        assert log.flush(now=True) == []
+        assert (log.fault, log.waiting) == ("another process holds the file", 3)
+        other.execute("ROLLBACK")
+        assert log.flush(now=True) == hops(3)
+        assert (log.fault, log.waiting, log.missing.count) == (None, 0, 0)
+    assert packets_in(path) == hops(3)
+
+
+def test_a_file_that_another_process_never_lets_go_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.db"
+    log = TokenLog(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        append(log, hops(3))
+        with pytest.raises(IncompleteLogError, match=r"lacks 3 packets \(another process holds the file"):
+            log.close()
+        monkeypatch.setattr("stream.log.PATIENCE", 0.0)
+        with pytest.raises(LogError, match="is locked by another process: wait"):
+            TokenLog(path)
+
+
 def test_two_logs_may_share_a_file_and_readers_read_meanwhile(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     with TokenLog(path) as first, TokenLog(path) as second, LogReader(path) as reader:
@@ -136,7 +162,8 @@ def test_two_logs_may_share_a_file_and_readers_read_meanwhile(tmp_path: Path) ->
         def write(log: TokenLog, track: int) -> None:
             for packet in hops(50, track=track):
                 append(log, [packet])
-                log.flush(now=True)
+                while log.waiting:  # for the other one
+                    log.flush(now=True)
                 seqs = [each.packet.seq for each in reader.packets() if each.packet.track == track]
                 assert seqs == list(range(packet.seq + 1))
 

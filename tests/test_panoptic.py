@@ -246,6 +246,13 @@ def test_broken_frames_are_left_out_and_counted(tmp_path: Path, packed: bool) ->
     assert "truncated" in replayed.first_fault
 
 
+def test_an_id_that_no_packet_can_carry_is_an_unreadable_frame(tmp_path: Path) -> None:
+    scenes = {n: scene((2**63 if n == 1 else 0, standing()), time=1000.0 * n) for n in range(3)}
+    replayed = source(write(tmp_path / "seq", dict(scenes)))
+    assert [set(frame.people) for frame in replayed] == [{0}, {0}]
+    assert replayed.counts == {"frames unreadable": 1}
+
+
 def test_a_frame_that_vanishes_is_counted(tmp_path: Path) -> None:
     sequence = write(tmp_path / "seq", ten_frames())
     replayed = source(sequence)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 from image_samples import MjpegServer
 from panoptic_samples import panoptic19, scene, write
+from processes import ROOT
 
 from stream.child import ProducerProcess
 from stream.client import TokenStream
@@ -24,7 +26,6 @@ from stream.producer import Config
 from stream.sources.demo import demo_pose
 from stream.wire import Goodbye, Packet
 
-ROOT = Path(__file__).resolve().parents[1]
 HOP = 8
 
 
@@ -216,6 +217,19 @@ def test_a_stopped_producer_finishes_its_hop_and_says_goodbye_within_two_seconds
             assert goodbye.reason == "stopped"
             assert dict(goodbye.last) == {p.track: p.seq for p in packets}
             assert stream.total.gaps == 0
+
+
+def test_nobody_who_takes_what_it_says_is_no_reason_to_end(tmp_path: Path) -> None:
+    for lost in ("full disk", "reader that left"):
+        with open("/dev/full", "wb") as full:
+            reader, writer = os.pipe()
+            os.close(reader)
+            command = [sys.executable, "-m", "stream.producer", "--demo", "--rate", "max", "--duration", "3"]
+            command += ["--bind", f"ipc://{tmp_path}/{lost[:4]}"]
+            stderr = full if lost == "full disk" else writer
+            done = subprocess.run(command, cwd=ROOT, stderr=stderr, timeout=60, check=False)
+            os.close(writer)
+        assert done.returncode == 0, lost
 
 
 @pytest.mark.parametrize(

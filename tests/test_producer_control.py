@@ -37,7 +37,7 @@ def test_a_tokenizer_of_ones_own_comes_from_the_producer(tmp_path: Path, monkeyp
     config = (own / "config.json").read_text().replace('"heatmap2d-f8"', '"my-own"')
     (own / "config.json").write_text(config)
     write_sums(own)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
+    monkeypatch.setenv("KINETOKEN_CACHE", str(tmp_path / "empty"))
     with (
         ProducerProcess(["--demo", "--duration", "30", "--tokenizer", str(own)]) as producer,
         TokenStream(producer.address, decode=True) as stream,
@@ -45,7 +45,7 @@ def test_a_tokenizer_of_ones_own_comes_from_the_producer(tmp_path: Path, monkeyp
         for packet, motion in islice(stream.motions(), 4):
             assert packet.tokenizer.startswith("my-own@")
             assert motion.joints.shape == (8, 17, 2)
-    (folder,) = (tmp_path / "empty" / "kinetoken" / "tokenizers").iterdir()
+    (folder,) = (tmp_path / "empty" / "tokenizers").iterdir()
     assert load_tokenizer(folder).spec.name == "my-own"
 
 

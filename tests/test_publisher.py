@@ -196,6 +196,17 @@ def test_malformed_addresses(address: str) -> None:
         TokenStream(address)
 
 
+def test_a_file_at_an_ipc_path_is_left_alone(tmp_path: Path) -> None:
+    for path in (tmp_path / "tokens.db", tmp_path / "folder"):
+        if path.suffix:
+            path.write_text("precious")
+        else:
+            path.mkdir()
+        with pytest.raises(WireError, match="is there already and is no socket: choose another address"):
+            Publisher(f"ipc://{path}", "demo")
+    assert (tmp_path / "tokens.db").read_text() == "precious"
+
+
 def test_a_port_in_use_is_left_to_its_holder(tmp_path: Path) -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))

@@ -50,19 +50,18 @@ def test_a_gap_larger_than_a_reply_is_filled() -> None:
         assert source.publisher.wait_for_subscriber(PATIENCE)
         source.publish(1010)
         assert seqs(source.read(stream, 1010)) == list(range(1010))
-        assert stream.total == Counters(received=1010, repaired=1000)
+        # What comes live after the gap may be among what is asked for.
+        assert stream.total == Counters(received=1010, repaired=stream.total.repaired)
+        assert 1000 <= stream.total.repaired <= 1007
 
 
 def test_what_is_published_after_joining_is_not_missed_even_if_it_is_lost_first() -> None:
-    with (
-        Source() as source,
-        Relay(source.address, lambda packet: packet.seq < 13) as relay,
-        TokenStream(relay.address) as stream,
-    ):
+    with Source() as source, Relay(source.address, lambda packet: packet.seq < 13) as relay:
         source.publish(10)
-        source.read(stream, lambda: stream.clock("demo") is not None)  # joined
-        source.publish(5)
-        assert seqs(source.read(stream, 5)) == [10, 11, 12, 13, 14]
+        with TokenStream(relay.address) as stream:
+            source.read(stream, lambda: stream.clock("demo") is not None)  # joined
+            source.publish(5)
+            assert seqs(source.read(stream, 5)) == [10, 11, 12, 13, 14]
 
 
 def test_the_end_of_a_track_is_filled_without_a_goodbye(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,6 +123,8 @@ def test_runs_follow_one_another_each_with_its_goodbye(tmp_path: Path) -> None:
     (between,) = [i for i, each in enumerate(heard) if isinstance(each.message, Goodbye)]
     assert packets_of(heard[:between]) == first
     assert stream.streams["demo"].restarts == 1
+    with replayed(path, tmp_path, speed=0) as stream:  # a reader that ends with the stream gets both
+        assert packets_of(hear(stream)) == first + second
 
 
 def test_several_streams_come_together_or_one_alone(tmp_path: Path) -> None:
@@ -212,6 +214,8 @@ def test_bad_input_is_one_line_with_its_own_code(
 def test_times_to_begin_at() -> None:
     assert begin_of("90", 5) == 90 * 10**9 + 5
     assert begin_of("2026-05-01T12:00+00:00", 5) == 1777636800 * 10**9
+    for far in ("1e308", "9e9", "9999-12-31"):
+        assert 0 < begin_of(far, 10) < 2**63
 
 
 def test_it_runs_as_a_command_and_stops_when_asked(tmp_path: Path) -> None:

@@ -297,6 +297,7 @@ def test_another_msgpack_reads_control_messages() -> None:
         "type": "goodbye",
         "v": 1,
         "stream": "demo",
+        "more": False,
         "epoch": EPOCH,
         "reason": "end of recording",
         "last": [[0, 41], [7, 2]],

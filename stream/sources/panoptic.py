@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Body(msgspec.Struct):
-    id: Annotated[int, msgspec.Meta(ge=0)]
+    id: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]  # as a packet's track
     joints19: Annotated[list[float], msgspec.Meta(min_length=76, max_length=76)]
 
 
