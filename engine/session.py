@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from engine import states as state_of
 from engine.backends.base import Arrays, DeviceGraph, Graph, Precision, zeros
-from engine.errors import KinetokenError, TokenizerError, in_a_line
+from engine.errors import EngineError, KinetokenError, TokenizerError, in_a_line
 from engine.ports import check_inputs, check_outputs, states_of
 from engine.spec import Part, Tokenizer, TokenizerSpec, load_tokenizer
 from engine.states import State
@@ -185,7 +185,8 @@ def _fastest(tokenizer: Tokenizer, part: Part, precision: Precision) -> tuple[Gr
 
     One that is absent or broken must not keep the others from serving.
     """
-    failures = []
+    failures: list[str] = []
+    refused = False  # by an engine, not for the tokenizer's sake
     try:
         return _checked("tensorrt", tokenizer, part, precision), "tensorrt", "an engine for this GPU is here"
     except ModuleNotFoundError:
@@ -200,9 +201,11 @@ def _fastest(tokenizer: Tokenizer, part: Part, precision: Precision) -> tuple[Gr
         except TokenizerError:
             raise  # no other backend would help
         except Exception as error:
+            refused |= isinstance(error, EngineError)
             failures.append(f"{name}: {in_a_line(error)}")
     if not timed:
-        raise TokenizerError(f"no backend can run {tokenizer.graph(part)}: {'; '.join(failures)}")
+        kind = EngineError if refused else TokenizerError
+        raise kind(f"no backend can run {tokenizer.graph(part)}: {'; '.join(failures)}")
     timed.sort(key=lambda entry: entry[0])
     why = "fastest here: " + ", ".join(f"{name} {ms:.1f} ms" for ms, name, _ in timed)
     return timed[0][2], timed[0][1], "; ".join([why, *failures])

@@ -45,6 +45,10 @@ class ControlCounters:
     malformed: int = 0
 
 
+FAREWELL = 0.25
+"""Seconds without a request after which, at the end of a run, its control socket closes."""
+
+
 class ControlServer:
     """Answers requests (see `stream.requests`) in a thread of its own, for as long as it is open.
 

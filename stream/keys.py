@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stream.cli import USAGE_ERROR, run
+from stream.errors import EXIT_CODES
 from stream.keyring import PUBLIC, SECRET, Keyring
 from stream.logs import say
 
@@ -121,7 +122,7 @@ def main(argv: Sequence[str]) -> int:
         command, config = COMMANDS[argv[0]]
         return run(command, config, prog=f"{PROG} {argv[0]}", examples=HELP.partition("\n\n")[2], argv=argv[1:])
     if argv and argv[0] in ("-h", "--help"):
-        print(HELP)
+        print(f"{HELP}\n\n{EXIT_CODES}")
         return 0
     print(f"error: say what to do: {', '.join(COMMANDS)} (see {PROG} --help)", file=sys.stderr)
     return USAGE_ERROR

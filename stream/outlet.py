@@ -18,6 +18,10 @@ SILENT_LINK_MS = 3000
 LINGER = 1.0
 """Seconds that closing waits for the last packets to leave once the run was stopped."""
 
+QUEUED = 600.0
+"""Seconds that a replay at full speed gives its readers at the end to take what they have not yet read; Ctrl-C ends
+the wait."""
+
 TOPICS = 10_000
 """Subscriptions that are remembered: nobody's inventing of topics takes our memory."""
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from engine.session import Backend, Encoder, Precision, open_encoder
 from engine.spec import Tokenizer, load_tokenizer
 from stream.cli import run
-from stream.control import ControlServer
+from stream.control import FAREWELL, ControlServer
 from stream.errors import TokenizerError
 from stream.feed import Feed
 from stream.gauges import show_control, show_run, show_writer
@@ -28,7 +28,7 @@ from stream.logs import LogFormat
 from stream.monitoring import Monitor, split_address
 from stream.motion.camera import Dims
 from stream.motion.clock import SLOWEST
-from stream.outlet import LINGER
+from stream.outlet import LINGER, QUEUED
 from stream.pipeline import Hop, Pipeline
 from stream.publisher import STATUS_INTERVAL, Publisher
 from stream.report import Report
@@ -43,13 +43,6 @@ from stream.wire import check_stream_name
 
 FEW = 2
 """People followed, or shown by the demo, unless asked otherwise."""
-
-QUEUED = 600.0
-"""Seconds that a replay at full speed gives its readers at the end to take what they have not yet read; Ctrl-C ends
-the wait."""
-
-FAREWELL = 0.25
-"""Seconds without a question after which the control socket closes at the end."""
 
 LATENCY = "the capture of a hop's last frame to the publication of its tokens"
 

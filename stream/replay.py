@@ -16,24 +16,17 @@ from datetime import datetime
 from itertools import chain
 
 from stream.cli import run
-from stream.control import ControlServer
+from stream.control import FAREWELL, ControlServer
 from stream.errors import LogError
 from stream.log_reader import Logged, LogReader
 from stream.log_schema import clipped
 from stream.logs import LogFormat
-from stream.outlet import LINGER, Outlet
+from stream.outlet import LINGER, QUEUED, Outlet
 from stream.publisher import STATUS_INTERVAL, Broadcast
 from stream.report import Report
 from stream.security import Security
 from stream.service import Service
 from stream.wire import check_stream_name
-
-QUEUED = 600.0
-"""Seconds that a replay at full speed gives its readers at the end to take what they have not yet read; Ctrl-C ends
-the wait."""
-
-FAREWELL = 0.25
-"""Seconds without a request after which a run's control socket closes."""
 
 PAUSE = 1.0
 """Seconds that a replay waits at most for the next run of a producer, however long it was away."""
