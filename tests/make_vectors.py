@@ -135,6 +135,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "short-epoch": (changed(epoch=b"short"), "epoch"),
     "text-epoch": (changed(epoch="0123456789abcdef"), "epoch"),
     "no-frame-rate": (changed(fps=0.0), "fps"),
+    "frame-rate-that-no-number-holds": (changed(fps=1.7e308), "fps"),
     "not-a-number": (changed(fps=float("nan")), "fps"),
     "hop-65": (changed(hop=65), "hop"),
     "observed-beyond-hop": (changed(observed=256), "observed"),

@@ -393,3 +393,14 @@ def test_closing_leaves_time_for_the_last_questions() -> None:
         assert isinstance(source.ask(Info(id=0)), InfoReply)
         closing.join(PATIENCE)
         assert not closing.is_alive()
+
+
+def test_whatever_ends_the_thread_is_told_to_the_run(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(socket: object) -> None:
+        raise WireError("the address is in use")
+
+    source.control.check()
+    monkeypatch.setattr("stream.control.attend", lost)
+    source.control._thread.join(PATIENCE)
+    with pytest.raises(WireError, match="in use"):
+        source.control.check()

@@ -139,6 +139,8 @@ def test_another_msgpack_writes_it_too_and_unknown_keys_are_ignored() -> None:
         ({"fps": float("nan")}, "fps nan"),
         ({"fps": float("inf")}, "fps inf"),
         ({"fps": 0.0}, "fps 0"),
+        ({"fps": 1.79e308}, "fps 1.79"),
+        ({"fps": 1e-4}, "fps 0.0001"),
         ({"hop": 0}, r"\$.hop"),
         ({"hop": 65}, r"\$.hop"),
         ({"observed": 256}, "observed 0x100 .* hop of 8"),

@@ -26,7 +26,7 @@ const PACKET = {
   frame: isCount,
   t: isTime,
   wall: isTime,
-  fps: (value) => isNumber(value) && Number(value) > 0,
+  fps: (value) => isNumber(value) && Number(value) >= 1e-3 && Number(value) <= 1e6,
   hop: (value) => isInt(value, 1n, 64n),
   tokenizer: (value) => typeof value === "string" && LABEL.test(value),
   shape: (value) => Array.isArray(value) && value.length === 4 && value.every(isSize),
@@ -52,6 +52,7 @@ const CONTROL = {
     reason: isText,
     last: (value) =>
       Array.isArray(value) && value.every((pair) => Array.isArray(pair) && pair.length === 2 && pair.every(isCount)),
+    more: (value) => value === undefined || typeof value === "boolean",
   },
 };
 
