@@ -35,7 +35,9 @@ def test_unseen_motion_comes_back_within_the_stated_error(shared: Path, name: st
     spec = codec.encoder.spec
     found = figures(run_clips(codec, read_clips(shared / "data" / data)[::5], spec.dims, spec.hop), spec)
     assert found["joint_error_cm"] < CENTIMETRES[name]
-    assert found["vocabulary_used"] > 0.55 * spec.vocabulary
+    # Of the few tokens of a short set not every second can be new.
+    tokens_of_a_level = found["seconds"] * found["tokens_per_second"] / spec.token_grid[0]
+    assert found["vocabulary_used"] > 0.55 * min(spec.vocabulary, tokens_of_a_level)
     assert found["bits_per_second"] == spec.bits_per_second
 
 
