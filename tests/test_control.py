@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgpack
@@ -348,11 +349,21 @@ def test_a_peer_that_takes_no_replies_stops_nobody(source: Source) -> None:
         assert isinstance(source.ask(Info(id=0)), InfoReply)
 
 
-def test_the_port_is_the_next_one_or_a_free_one(tmp_path: Path) -> None:
-    history = History("demo", bytes(16))
-    with socket.socket() as holder:
+def hold_a_port_after_a_free_one() -> socket.socket:
+    """Listen on a port whose neighbour below nobody has."""
+    while True:
+        holder = socket.socket()
         holder.bind(("127.0.0.1", 0))
         holder.listen()
+        with socket.socket() as below, suppress(OSError):
+            below.bind(("127.0.0.1", holder.getsockname()[1] - 1))
+            return holder
+        holder.close()
+
+
+def test_the_port_is_the_next_one_or_a_free_one(tmp_path: Path) -> None:
+    history = History("demo", bytes(16))
+    with hold_a_port_after_a_free_one() as holder:
         taken = holder.getsockname()[1]
         with Source(f"tcp://127.0.0.1:{taken - 1}") as source:
             assert source.control.address != f"tcp://127.0.0.1:{taken}"
