@@ -27,6 +27,7 @@ from engine.session import BACKENDS, Backend, Decoder, Encoder, open_decoder, op
 from engine.spec import Part, Tokenizer, load_tokenizer
 from engine.startup import Start, cold_and_warm
 from engine.timing import PRODUCT_GFLOP, Timing, products, ratio, summary, take_turns
+from engine.writable import is_writable
 
 PRECISIONS: dict[str, tuple[Precision, ...]] = {
     "openvino": ("fp32", "bf16"),
@@ -303,10 +304,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             import matplotlib  # noqa: F401  # before minutes of measuring
         except ImportError:
             parser.error("--plot needs matplotlib: pip install 'kinetoken[plot]'")
-    for file in (file for file in (args.json, args.plot) if file is not None):
-        if (
-            not os.access(file if file.exists() else file.parent, os.W_OK) or file.is_dir()
-        ):  # before minutes of measuring
+    for file in (args.json, args.plot):
+        if file is not None and not is_writable(file):
             parser.error(f"{file} cannot be written: name another file")
     return run(lambda: _show(measure(args), args.json, args.plot), parser.prog)
 

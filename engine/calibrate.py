@@ -72,7 +72,7 @@ def _exact_enough(tokenizer: Tokenizer, part: Part, folder: Path, windows: Windo
     spec, graph = tokenizer.spec, OnnxRuntimeGraph(folder / "int8.onnx")
     exact = open_encoder(tokenizer, "onnxruntime"), open_decoder(tokenizer, "onnxruntime")
     if part == "encoder":
-        equal = compare_encoders(exact[0], Encoder(spec, graph, "onnxruntime", "", spec.encoder_states), windows).equal
+        equal = compare_encoders(exact[0], Encoder(spec, graph, "onnxruntime", ""), windows).equal
         return equal >= LEAST_EQUAL["int8"] + RESERVE * (1 - LEAST_EQUAL["int8"]), f"{100 * equal:.2f} % equal tokens"
-    mm = compare_decoders(exact, Decoder(spec, graph, "onnxruntime", "", spec.decoder_states), windows).mm
+    mm = compare_decoders(exact, Decoder(spec, graph, "onnxruntime", ""), windows).mm
     return mm <= (1 - RESERVE) * MOST_MM, f"joints within {mm:.2f} mm"

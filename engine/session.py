@@ -4,11 +4,10 @@ State goes in and comes out: a session remembers nothing, so any number of strea
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,10 +58,12 @@ class Decoded:
 class Session:
     """One graph of a tokenizer on one backend."""
 
-    def __init__(self, spec: TokenizerSpec, graph: Graph, backend: str, why: str, states: Mapping[str, Any]) -> None:
+    part: ClassVar[Part]
+
+    def __init__(self, spec: TokenizerSpec, graph: Graph, backend: str, why: str) -> None:
         self.spec, self.backend, self.why = spec, backend, why
         self._graph = graph
-        self._states = {path: tuple(shape) for path, shape in states.items()}
+        self._states = states_of(spec, self.part)
 
     def init_state(self, batch: int) -> State:
         """Return the state of `batch` streams that have seen nothing."""
@@ -98,6 +99,8 @@ class Session:
 class Encoder(Session):
     """Windows in, tokens out."""
 
+    part = "encoder"
+
     def step(self, x: NDArray[np.float32], reset: NDArray[np.bool_], state: State) -> tuple[Encoded, State]:
         """Encode one hop of B streams.
 
@@ -109,6 +112,8 @@ class Encoder(Session):
 
 class Decoder(Session):
     """Tokens in, joints out."""
+
+    part = "decoder"
 
     def step(self, tokens: NDArray[Any], reset: NDArray[np.bool_], state: State) -> tuple[Decoded, State]:
         """Decode one hop of B streams. tokens: [B, L, t, h, w], each id below the vocabulary; else as in `Encoder`.
@@ -160,12 +165,11 @@ Load = Callable[[Tokenizer, Part, Precision], Graph]
 BACKENDS: dict[str, Load] = {"tensorrt": _tensorrt, "openvino": _openvino, "onnxruntime": _onnxruntime}
 
 
-def _open(
-    tokenizer: Tokenizer, part: Part, backend: Backend, precision: Precision
-) -> tuple[Graph, str, str, Mapping[str, tuple[int, ...]]]:
-    """Return the graph, the backend's name, why it was taken, and the sizes of the states."""
-    choose = _fastest if backend == "auto" else partial(_asked_for, backend)
-    return *choose(tokenizer, part, precision), states_of(tokenizer.spec, part)
+def _open(tokenizer: Tokenizer, part: Part, backend: Backend, precision: Precision) -> tuple[Graph, str, str]:
+    """Return the graph, the backend's name and why it was taken."""
+    if backend == "auto":
+        return _fastest(tokenizer, part, precision)
+    return _asked_for(backend, tokenizer, part, precision)
 
 
 def _asked_for(backend: str, tokenizer: Tokenizer, part: Part, precision: Precision) -> tuple[Graph, str, str]:

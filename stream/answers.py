@@ -30,7 +30,7 @@ from stream.requests import (
     SnapshotReply,
     StreamInfo,
 )
-from stream.wire import LAST_SEQ, decode
+from stream.wire import LARGEST, decode
 
 SERVED = (*FILES, SUMS, "README.md")
 
@@ -114,7 +114,7 @@ class Answers:
 
     def _replay(self, request: Replay) -> ReplayReply:
         self._check_stream(request.stream)
-        first, last = request.first, min(request.last, LAST_SEQ - 1)  # the next one must be a number too
+        first, last = request.first, min(request.last, LARGEST - 1)  # the next one must be a number too
         recent: list[tuple[int, bytes]] = []
         running = request.epoch == self._history.epoch
         if running:

@@ -32,6 +32,9 @@ PEERS = 256
 OUTSTANDING = 8
 """Requests that may wait from one peer, and replies to it; further replies to a peer that takes none are dropped."""
 
+FAREWELL = 0.25
+"""Seconds without a request after which, at the end of a run, its control socket closes."""
+
 BEAT_MS = 100
 
 
@@ -43,10 +46,6 @@ class ControlCounters:
     packets: int = 0
     refused: int = 0
     malformed: int = 0
-
-
-FAREWELL = 0.25
-"""Seconds without a request after which, at the end of a run, its control socket closes."""
 
 
 class ControlServer:

@@ -5,7 +5,6 @@ if __name__ == "__main__":  # before the slow imports
 
     end_at_once()
 
-import os
 import sys
 import threading
 from collections import defaultdict
@@ -19,6 +18,7 @@ from rich.table import Table
 
 from engine.session import open_decoder
 from engine.spec import TokenizerSpec
+from engine.writable import is_writable
 from stream.child import ProducerProcess
 from stream.cli import run
 from stream.client import Heard, TokenStream
@@ -55,7 +55,7 @@ class Config:
         file = Path(self.picture)
         if not cv2.haveImageWriter(self.picture):
             raise ValueError(f"--picture {file}: name a picture, such as demo.png")
-        if file.is_dir() or not file.parent.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+        if not is_writable(file):
             raise ValueError(f"--picture {file}: cannot be written: name a file in a folder that you may write to")
 
 

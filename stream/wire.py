@@ -22,7 +22,10 @@ MAX_FRAME = 64 * 1024
 """Bytes of the largest frame: far above any packet, small enough that no frame can cost much memory."""
 
 # Counters stay below 2^63, so that SQLite and languages without unsigned integers can hold them.
-Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+LARGEST = 2**63 - 1
+"""The largest whole number that a message carries."""
+
+Count = Annotated[int, Meta(ge=0, le=LARGEST)]
 Nanoseconds = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Name = Annotated[str, Meta(pattern=rf"^{NAME}\Z")]
 # No control characters: what a stranger says may end up on a terminal.
@@ -110,8 +113,6 @@ class Goodbye(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="
 
 Control = Status | Goodbye
 Message = Packet | Status | Goodbye
-
-LAST_SEQ = 2**63 - 1
 
 SLOWEST, FASTEST = 1e-3, 1e6
 """Frames a second: what lies beyond cannot be meant, and makes times that no number holds."""
@@ -231,7 +232,7 @@ def typed(decoder: msgspec.msgpack.Decoder[T], body: bytes) -> T:
 
 def _check(packet: Packet) -> None:
     sides = {"px": 3, "cm": 4}[packet.unit]
-    if not SLOWEST <= packet.fps <= FASTEST:  # nor is it a number's absence
+    if not SLOWEST <= packet.fps <= FASTEST:  # NaN does not lie between them either
         raise PacketError(f"fps {packet.fps} is no frame rate")
     if len(packet.box) != sides or not all(map(math.isfinite, packet.box)) or packet.box[-1] <= 0:
         raise PacketError(f"box {list(packet.box)}: {packet.unit} needs {sides} finite numbers, the side above 0")

@@ -50,7 +50,7 @@ def test_another_encoder_is_seen(tokenizer: Tokenizer) -> None:
             return super().step(x, np.ones_like(reset), state)
 
     exact = open_encoder(tokenizer, "onnxruntime")
-    other = Forgetful(tokenizer.spec, exact._graph, "onnxruntime", "", tokenizer.spec.encoder_states)
+    other = Forgetful(tokenizer.spec, exact._graph, "onnxruntime", "")
     assert compare_encoders(exact, other, short(tokenizer)).equal < 0.97
 
 

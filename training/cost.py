@@ -30,6 +30,7 @@ from engine.flops import count_flop
 from engine.plot import draw_lines
 from engine.session import Backend, Encoder, open_encoder
 from engine.timing import Timing, ratio, summary, take_turns
+from engine.writable import is_writable
 from stream.motion.heatmap import draw
 from stream.motion.skeleton import Array
 from training.config import load_config
@@ -247,8 +248,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         loaded = [load_config(file, []) for file in args.configs]
         configs = [(config.name, config.model) for config in loaded]
         more = [each for config in configs for each in variants(*config)] if args.plot else []
-        for file in (file for file in (args.json, args.plot) if file is not None):
-            file.touch()  # before minutes of measuring
+        for file in (args.json, args.plot):
+            if file is not None and not is_writable(file):
+                raise ValueError(f"{file} cannot be written: name another file")
         rows = measure(configs, [each for each in more if each not in configs], args.seconds)
     except (OSError, ValueError, OmegaConfBaseException, KinetokenError) as error:
         parser.error(str(error))

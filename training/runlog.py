@@ -6,10 +6,17 @@ from typing import Any
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
-    """Return the entries of a run's log; a last line that was cut off, as by a loss of power, is left out."""
-    log = run / "log.jsonl"
+    """Return the entries of a run's log."""
+    return read_lines(run / "log.jsonl")
+
+
+def read_lines(file: Path) -> list[dict[str, Any]]:
+    """Return the objects of a file that has one a line, none where there is no file.
+
+    A last line that was cut off, as by a loss of power, is left out.
+    """
     entries = []
-    for line in log.read_text(encoding="utf-8").splitlines() if log.is_file() else []:
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
         try:
             entries.append(json.loads(line))
         except ValueError:

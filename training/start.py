@@ -24,9 +24,8 @@ def start_from(network: nn.Module, what: str) -> str:
     for name, value in own.items():
         book, dot, last = name.rpartition(".")
         if last == "initted" and name not in kept and f"{book}{dot}embed" in fitting:
-            fitting[name] = torch.ones_like(
-                value
-            )  # a tokenizer directory has only finished codebooks, and no such flag
+            # A tokenizer directory has only finished codebooks, and no such flag.
+            fitting[name] = torch.ones_like(value)
     learnt = [name for name, _ in network.named_parameters()]
     taken = sum(name in fitting for name in learnt)
     if not taken:

@@ -26,7 +26,7 @@ from training.figures import draw_evaluation
 from training.probe import probe
 from training.report import write_page
 from training.run import Run, build
-from training.runlog import training_seconds
+from training.runlog import read_lines, training_seconds
 from training.tables import Row, SweepConfig, load_sweep, rows_of, slug
 from training.train import train
 
@@ -35,15 +35,8 @@ TIMED = 3
 
 
 def read_results(file: Path) -> dict[str, dict[str, Any]]:
-    """Return the last result of every row, by name; a line cut off by a loss of power is left out."""
-    found = {}
-    for line in file.read_text().splitlines() if file.is_file() else []:
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        found[entry["row"]] = entry
-    return found
+    """Return the last result of every row, by name."""
+    return {entry["row"]: entry for entry in read_lines(file)}
 
 
 def fill(row: Row, sweep: SweepConfig, runs: Path, root: Path) -> dict[str, Any] | None:
