@@ -20,13 +20,13 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.backends.base import Precision
-from engine.command import run
+from engine.cli import run
 from engine.errors import KinetokenError
-from engine.flops import count_flop
+from engine.measure.flops import count_flop
+from engine.measure.startup import Start, cold_and_warm
+from engine.measure.timing import PRODUCT_GFLOP, Timing, products, ratio, summary, take_turns
 from engine.session import BACKENDS, Backend, Decoder, Encoder, open_decoder, open_encoder
 from engine.spec import Part, Tokenizer, load_tokenizer
-from engine.startup import Start, cold_and_warm
-from engine.timing import PRODUCT_GFLOP, Timing, products, ratio, summary, take_turns
 from engine.writable import is_writable
 
 PRECISIONS: dict[str, tuple[Precision, ...]] = {
@@ -325,7 +325,7 @@ def _show(figures: Figures, file: Path | None, picture: Path | None) -> int:
     if file is not None:
         file.write_text(json.dumps(asdict(figures), indent=2) + "\n")
     if picture is not None:
-        from engine.plot import plot_cost
+        from engine.measure.plot import plot_cost
 
         plot_cost(figures.rows, picture)
     return 0

@@ -14,18 +14,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine import manifest as manifests
 from engine.backends.base import Precision
 from engine.cache import cache_folder, cache_path
-from engine.command import add_tokenizer, run
-from engine.compiler import DEFAULT_ARCHITECTURES, architectures, compile_graph
+from engine.cli import add_tokenizer, run
 from engine.errors import EngineError
-from engine.flavour import Flavour, installed
-from engine.manifest import PARTS, Manifest, PartManifest, Profile, Tensor
 from engine.ports import Shapes, check_inputs, check_outputs
+from engine.sample_windows import BUILT_IN, read_windows
 from engine.session import open_decoder, open_encoder
 from engine.spec import Part, Tokenizer, load_tokenizer, sha256
-from engine.windows import BUILT_IN, read_windows
+from engine.tensorrt import manifest as manifests
+from engine.tensorrt.compiler import DEFAULT_ARCHITECTURES, architectures, compile_graph
+from engine.tensorrt.library import Flavour, installed
+from engine.tensorrt.manifest import PARTS, Manifest, PartManifest, Profile, Tensor
 
 MAX_BATCH = 64
 WORKSPACE_MIB = 1024
@@ -145,7 +145,7 @@ def _target(wanted: tuple[str, ...]) -> tuple[Flavour, tuple[str, ...], str | No
 def _gpu_here() -> tuple[str, str] | str:
     """Return the GPU's compute capability and name, or why there is none."""
     try:
-        from engine.backends.cuda import gpu
+        from engine.tensorrt.cuda import gpu
 
         here = gpu()
     except EngineError as error:
@@ -214,8 +214,8 @@ def _sizes(tensors: Mapping[str, Tensor]) -> Shapes:
 def _typed(tokenizer: Tokenizer, part: Part, wanted: Wanted, say: Say) -> bytes:
     """Return the graph with its weights inside, in the wanted precision."""
     try:
-        from engine.calibrate import to_int8
-        from engine.precision import halve, load_graph
+        from engine.int8 import to_int8
+        from engine.tensorrt.precision import halve, load_graph
     except ModuleNotFoundError as error:
         raise EngineError(f"building needs {error.name}: pip install 'kinetoken[tensorrt-rtx]'") from None
     try:

@@ -5,12 +5,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from engine import manifest as manifests
-from engine.command import run
+from engine.cli import run
 from engine.errors import EngineError
-from engine.flavour import installed
-from engine.manifest import PARTS, Here, Manifest, Tensor
 from engine.spec import Tokenizer, load_tokenizer
+from engine.tensorrt import manifest as manifests
+from engine.tensorrt.library import installed
+from engine.tensorrt.manifest import PARTS, Here, Manifest, Tensor
 
 
 def describe_engine(folder: Path) -> list[str]:
@@ -36,7 +36,7 @@ def describe_engine(folder: Path) -> list[str]:
 
 def verdict(folder: Path, manifest: Manifest, what: str) -> str:
     """Say whether an engine runs on this machine. what: name or folder of the tokenizer that it was made of."""
-    from engine.backends.cuda import gpu
+    from engine.tensorrt.cuda import gpu
 
     try:
         for part in PARTS:

@@ -16,8 +16,8 @@ from rich.table import Table
 
 from engine.backends.base import zeros
 from engine.backends.openvino import core, has_bfloat16, hints, read
-from engine.backends.openvino_parts import cut
-from engine.command import add_tokenizer, run
+from engine.backends.openvino_split import cut
+from engine.cli import add_tokenizer, run
 from engine.spec import load_tokenizer
 
 RUNS = 30

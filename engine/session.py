@@ -12,12 +12,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import states as state_of
+from engine import state as state_of
 from engine.backends.base import Arrays, DeviceGraph, Graph, Precision, zeros
 from engine.errors import EngineError, KinetokenError, TokenizerError, in_a_line
 from engine.ports import check_inputs, check_outputs, states_of
 from engine.spec import Part, Tokenizer, TokenizerSpec, load_tokenizer
-from engine.states import State
+from engine.state import State
 
 __all__ = [
     "BACKENDS",
@@ -143,7 +143,7 @@ def open_decoder(
 
 
 def _tensorrt(tokenizer: Tokenizer, part: Part, precision: Precision) -> Graph:
-    from engine.backends.tensorrt import open_engine
+    from engine.tensorrt.runtime import open_engine
 
     return open_engine(tokenizer, part, precision)
 

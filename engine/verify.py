@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.backends.base import Precision
-from engine.command import add_tokenizer, run
+from engine.cli import add_tokenizer, run
 from engine.errors import EngineError
+from engine.sample_windows import Windows, read_windows
 from engine.session import Backend, Decoder, Encoder, State, open_decoder, open_encoder
 from engine.spec import Tokenizer, load_tokenizer
-from engine.states import join, split
-from engine.windows import Windows, read_windows
+from engine.state import join, split
 
 BATCHES = (1, 3, 16)
 LEAST_EQUAL = {"fp32": 0.999, "fp16": 0.97, "bf16": 0.97, "int8": 0.97}

@@ -4,7 +4,7 @@ Latency runs from the capture of a hop's last frame to its receipt in another pr
 """
 
 if __name__ == "__main__":  # before the slow imports
-    from stream.stopping import end_at_once
+    from stream.command.lifecycle import end_at_once
 
     end_at_once()
 
@@ -23,12 +23,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from stream.child import ProducerProcess
-from stream.cli import run
 from stream.client import TokenStream
+from stream.command.child import ProducerProcess
+from stream.command.cli import run
 from stream.errors import KinetokenError, SourceError
 from stream.sources.demo import MAX_PEOPLE
-from stream.wire import Packet, Status
+from stream.wire.packets import Packet, Status
 
 PEOPLE = (1, 4, 16)
 

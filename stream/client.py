@@ -8,17 +8,15 @@ from typing import Self
 import zmq
 
 from engine.session import Decoder, open_decoder
-from stream.account import Account, Counters, Key, Lost, StreamState
-from stream.decode import Motion, StreamDecoder
+from stream.codec.decode import Motion, StreamDecoder
 from stream.errors import TokenizerError
-from stream.fetch import find_tokenizer
-from stream.heard import Clock, Heard
-from stream.link import EVENTS, LINK, LinkKeeper
-from stream.order import Order
-from stream.repair import Repairer
-from stream.security import OPEN, Security
-from stream.sockets import close_socket, open_socket
-from stream.wire import (
+from stream.subscribe.account import Account, Counters, Key, Lost, StreamState
+from stream.subscribe.fetch import find_tokenizer
+from stream.subscribe.heard import Clock, Heard
+from stream.subscribe.link import EVENTS, LINK, LinkKeeper
+from stream.subscribe.reorder import Order
+from stream.subscribe.repair import Repairer
+from stream.wire.packets import (
     Goodbye,
     Message,
     Packet,
@@ -29,6 +27,8 @@ from stream.wire import (
     decode_message,
     packet_topic,
 )
+from stream.wire.security import OPEN, Security
+from stream.wire.sockets import close_socket, open_socket
 
 __all__ = ["Clock", "Counters", "Heard", "Lost", "StreamState", "TokenStream"]
 

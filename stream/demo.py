@@ -1,7 +1,7 @@
 """`python -m stream.demo`: the built-in motion through a producer and a decoding reader, compared with what went in."""
 
 if __name__ == "__main__":  # before the slow imports
-    from stream.stopping import end_at_once
+    from stream.command.lifecycle import end_at_once
 
     end_at_once()
 
@@ -19,16 +19,16 @@ from rich.table import Table
 from engine.session import open_decoder
 from engine.spec import TokenizerSpec
 from engine.writable import is_writable
-from stream.child import ProducerProcess
-from stream.cli import run
 from stream.client import Heard, TokenStream
-from stream.decode import Motion, StreamDecoder
-from stream.drawing import Image, label, skeleton, token_grid
+from stream.codec.decode import Motion, StreamDecoder
+from stream.command.child import ProducerProcess
+from stream.command.cli import run
 from stream.errors import KinetokenError, OutputError, SilenceError
-from stream.motion.camera import look
+from stream.motion.drawing import Image, label, skeleton, token_grid
+from stream.motion.projection import look
 from stream.motion.skeleton import Array
 from stream.sources.demo import CAMERA, demo_pose
-from stream.wire import Packet
+from stream.wire.packets import Packet
 
 STREAM = "demo"
 TOKENIZER = "heatmap2d-f8"

@@ -1,7 +1,7 @@
 """`python -m stream.doctor`: looks whether everything that the live system needs is here and works."""
 
 if __name__ == "__main__":  # before the slow imports
-    from stream.stopping import end_at_once
+    from stream.command.lifecycle import end_at_once
 
     end_at_once()
 
@@ -24,13 +24,13 @@ import zmq
 from engine.errors import in_a_line
 from engine.session import Backend, Decoder, Encoder, open_decoder, open_encoder
 from engine.spec import load_tokenizer, shipped
-from stream.cli import run
+from stream.command.cli import run
+from stream.command.lifecycle import starting
 from stream.errors import KinetokenError, WireError
-from stream.keyring import Keyring
-from stream.pose_model import look_for_pose_model
-from stream.security import Security
-from stream.sockets import close_socket, open_socket
-from stream.stopping import starting
+from stream.pose.model_file import look_for_pose_model
+from stream.wire.keyring import Keyring
+from stream.wire.security import Security
+from stream.wire.sockets import close_socket, open_socket
 
 CAMERAS = 4
 """Cameras that are tried, from 0 on."""

@@ -1,7 +1,7 @@
 """`python -m stream.export`: a token log as Parquet, JSON lines or NumPy arrays."""
 
 if __name__ == "__main__":  # before the slow imports
-    from stream.stopping import end_at_once
+    from stream.command.lifecycle import end_at_once
 
     end_at_once()
 
@@ -20,11 +20,11 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from stream.cli import run
+from stream.command.cli import run
 from stream.errors import LogError, OutputError
-from stream.log_reader import Logged, LogReader
+from stream.log.reader import Logged, LogReader
 from stream.replay import begin_of
-from stream.wire import check_stream_name
+from stream.wire.packets import check_stream_name
 
 Format = Literal["parquet", "jsonl", "npz"]
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stream.cli import USAGE_ERROR, run
+from stream.command.cli import USAGE_ERROR, run
+from stream.command.messages import say
 from stream.errors import EXIT_CODES
-from stream.keyring import PUBLIC, SECRET, Keyring
-from stream.logs import say
+from stream.wire.keyring import PUBLIC, SECRET, Keyring
 
 PROG = "python -m stream.keys"
 

@@ -1,7 +1,7 @@
 """`python -m stream.producer`: a camera, a video, a recording or the demo in, packets of motion tokens out."""
 
 if __name__ == "__main__":  # before the slow imports
-    from stream.stopping import end_at_once
+    from stream.command.lifecycle import end_at_once
 
     end_at_once()
 
@@ -15,31 +15,31 @@ from dataclasses import dataclass
 
 from engine.session import Backend, Encoder, Precision, open_encoder
 from engine.spec import Tokenizer, load_tokenizer
-from stream.cli import run
-from stream.control import FAREWELL, ControlServer
+from stream.codec.encode import Hop, Pipeline
+from stream.command.cli import run
+from stream.command.gauges import show_control, show_run, show_writer
+from stream.command.heap import share_heap
+from stream.command.lifecycle import starting
+from stream.command.messages import LogFormat
+from stream.command.metrics import Monitor, split_address
+from stream.command.report import Report
+from stream.command.service import Service
 from stream.errors import TokenizerError
-from stream.feed import Feed
-from stream.gauges import show_control, show_run, show_writer
-from stream.heap import share_heap
-from stream.history import SECONDS
-from stream.log_reader import LogReader
-from stream.log_writer import LogWriter
-from stream.logs import LogFormat
-from stream.monitoring import Monitor, split_address
-from stream.motion.camera import Dims
+from stream.log.background import LogWriter
+from stream.log.reader import LogReader
 from stream.motion.clock import SLOWEST
-from stream.outlet import LINGER, QUEUED
-from stream.pipeline import Hop, Pipeline
-from stream.publisher import STATUS_INTERVAL, Publisher
-from stream.report import Report
-from stream.security import Security
-from stream.service import Service
+from stream.motion.projection import Dims
+from stream.publish.control import FAREWELL, ControlServer
+from stream.publish.history import SECONDS
+from stream.publish.outlet import LINGER, QUEUED
+from stream.publish.publisher import STATUS_INTERVAL, Publisher
 from stream.sources.base import PoseFrame, PoseSource, Rate
 from stream.sources.capture import is_address
 from stream.sources.demo import DemoSource
 from stream.sources.panoptic import PanopticSource
-from stream.stopping import starting
-from stream.wire import check_stream_name
+from stream.sources.threaded import Feed
+from stream.wire.packets import check_stream_name
+from stream.wire.security import Security
 
 FEW = 2
 """People followed, or shown by the demo, unless asked otherwise."""
@@ -247,7 +247,7 @@ def open_source(config: Config, encoder: Encoder, stop: threading.Event) -> Pose
     if config.panoptic is not None:
         return PanopticSource(config.panoptic, dims, config.rate, stop, config.loop, config.panoptic_camera)
     # MediaPipe takes a second to import: only where there are images.
-    from stream.sources.vision import open_vision
+    from stream.pose.source import open_vision
 
     ref = config.camera if config.camera is not None else config.video
     assert ref is not None  # one source is given: Config checks it

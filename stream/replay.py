@@ -1,7 +1,7 @@
 """`python -m stream.replay`: publishes a token log again, the same packets byte for byte, in their time."""
 
 if __name__ == "__main__":  # before the slow imports
-    from stream.stopping import end_at_once
+    from stream.command.lifecycle import end_at_once
 
     end_at_once()
 
@@ -15,18 +15,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 
-from stream.cli import run
-from stream.control import FAREWELL, ControlServer
+from stream.command.cli import run
+from stream.command.messages import LogFormat
+from stream.command.report import Report
+from stream.command.service import Service
 from stream.errors import LogError
-from stream.log_reader import Logged, LogReader
-from stream.log_schema import clipped
-from stream.logs import LogFormat
-from stream.outlet import LINGER, QUEUED, Outlet
-from stream.publisher import STATUS_INTERVAL, Broadcast
-from stream.report import Report
-from stream.security import Security
-from stream.service import Service
-from stream.wire import check_stream_name
+from stream.log.reader import Logged, LogReader
+from stream.log.schema import clipped
+from stream.publish.control import FAREWELL, ControlServer
+from stream.publish.outlet import LINGER, QUEUED, Outlet
+from stream.publish.publisher import STATUS_INTERVAL, Broadcast
+from stream.wire.packets import check_stream_name
+from stream.wire.security import Security
 
 PAUSE = 1.0
 """Seconds that a replay waits at most for the next run of a producer, however long it was away."""

@@ -1,7 +1,7 @@
 """`python -m stream.subscriber`: prints, decodes or logs the token packets of a producer."""
 
 if __name__ == "__main__":  # before the slow imports
-    from stream.stopping import end_at_once
+    from stream.command.lifecycle import end_at_once
 
     end_at_once()
 
@@ -16,19 +16,19 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from stream.account import STREAMS, Key
-from stream.acknowledge import LoggedLines
-from stream.cli import run
 from stream.client import Heard, TokenStream
+from stream.codec.recent import recall
+from stream.command.cli import run
+from stream.command.gauges import show_log, show_reader
+from stream.command.lifecycle import starting
+from stream.command.messages import LogFormat, say
+from stream.command.metrics import Monitor, split_address
 from stream.errors import SilenceError, TokenizerError
-from stream.gauges import show_log, show_reader
-from stream.log import TokenLog
-from stream.logs import LogFormat, say
-from stream.monitoring import Monitor, split_address
-from stream.recent import recall
-from stream.security import Security
-from stream.stopping import starting
-from stream.wire import Goodbye, Message, Packet, check_stream_name
+from stream.log.acknowledge import LoggedLines
+from stream.log.writer import TokenLog
+from stream.subscribe.account import STREAMS, Key
+from stream.wire.packets import Goodbye, Message, Packet, check_stream_name
+from stream.wire.security import Security
 
 IDS_SHOWN = 6
 HIPS = [11, 12]

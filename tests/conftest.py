@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import ROOT, Start
 
 import engine.backends  # noqa: F401  # before any test imports an engine itself: switches their reports off
+from processes import ROOT, Start
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

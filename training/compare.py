@@ -14,9 +14,9 @@ import numpy as np
 
 from engine.errors import KinetokenError
 from engine.session import Backend
-from training.codecs import Sizes, open_codec
 from training.evaluate import Evaluation, figures, run_sets, together
-from training.roundtrip import Codec, DrawingCodec, redrawn
+from training.evaluation.codecs import Sizes, open_codec
+from training.evaluation.roundtrip import Codec, DrawingCodec, redrawn
 
 Compared = tuple[Codec | DrawingCodec, Sizes, dict[str, Evaluation]]
 
@@ -123,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.json:
             args.json.write_text(json.dumps({"tokenizers": names, "sets": table}, indent=2) + "\n")
         if args.figures:
-            from training.figures import comparison, middling
+            from training.report.pictures import comparison, middling
 
             args.figures.mkdir(parents=True, exist_ok=True)
             for name, part in found[0][2].items():

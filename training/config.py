@@ -10,10 +10,10 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from training.adversary import AdversaryConfig
 from training.data.windows import AugmentConfig
-from training.losses import LossConfig
 from training.model.config import ModelConfig
+from training.model.discriminator import AdversaryConfig
+from training.model.losses import LossConfig
 
 PLACES = {
     "": ("runs", "name", "save_every", "validate_every"),

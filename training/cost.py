@@ -26,17 +26,17 @@ from engine.backends.base import Precision
 from engine.backends.openvino import has_bfloat16
 from engine.bench import machine
 from engine.errors import KinetokenError
-from engine.flops import count_flop
-from engine.plot import draw_lines
+from engine.measure.flops import count_flop
+from engine.measure.plot import draw_lines
+from engine.measure.timing import Timing, ratio, summary, take_turns
 from engine.session import Backend, Encoder, open_encoder
-from engine.timing import Timing, ratio, summary, take_turns
 from engine.writable import is_writable
 from stream.motion.heatmap import draw
 from stream.motion.skeleton import Array
 from training.config import load_config
 from training.export import Input, export_network
 from training.model.config import ModelConfig
-from training.model.maps import draw_maps
+from training.model.heatmaps import draw_maps
 from training.model.tokenizer import Tokenizer
 
 GRIDS = (64, 128)

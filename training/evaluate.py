@@ -16,12 +16,12 @@ import numpy as np
 from engine.errors import KinetokenError
 from engine.session import Backend
 from engine.spec import TokenizerSpec
-from training import metrics
-from training.codecs import EngineCodec, Sizes, is_run, open_codec, sizes_of
-from training.data.recordings import MotionDataset
-from training.pictures import windows
-from training.progress import shown
-from training.roundtrip import Codec, DrawingCodec, Result, Track, long_enough, run_clip
+from training.data.dataset import MotionDataset
+from training.evaluation import metrics
+from training.evaluation.codecs import EngineCodec, Sizes, is_run, open_codec, sizes_of
+from training.evaluation.pictures import windows
+from training.evaluation.progress import shown
+from training.evaluation.roundtrip import Codec, DrawingCodec, Result, Track, long_enough, run_clip
 
 __all__ = ["EngineCodec", "Evaluation", "evaluate", "figures", "run_sets"]
 
@@ -38,7 +38,7 @@ class Evaluation:
 
 
 def figures(of: Result | Evaluation, sizes: Sizes | TokenizerSpec) -> dict[str, float]:
-    """Return the figures of a set of recordings by plain names, as `training.metrics` defines them.
+    """Return the figures of a set of recordings by plain names, as `training.evaluation.metrics` defines them.
 
     Lengths are in cm or, `joint_error_px`, in pixels of the heatmap; joints that did not go in are not judged, and
     figures of joints are missing where only heatmaps come out. Pictures are judged in windows of 64 frames: those that
@@ -195,7 +195,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.json:
             args.json.write_text(json.dumps(found, indent=2) + "\n")
         if args.figures:
-            from training.figures import draw_evaluation
+            from training.report.pictures import draw_evaluation
 
             for file in draw_evaluation(codec, sets, sizes, args.figures, run=Path(args.tokenizer)):
                 print(file)

@@ -25,11 +25,11 @@ from engine.spec import Tokenizer as TokenizerDirectory
 from engine.spec import TokenizerSpec, load_tokenizer, sha256, write_sums
 from stream.motion.clock import FPS
 from stream.motion.heatmap import draw
-from training.card import begin_card
 from training.config import load_config
 from training.model.config import ModelConfig
 from training.model.tokenizer import Tokenizer
-from training.run import load_trained, need_codebook
+from training.report.card import begin_card
+from training.run.trainer import load_trained, need_codebook
 
 Input = Literal["keypoints", "heatmaps"]
 OPSET = 18

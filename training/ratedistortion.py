@@ -18,10 +18,10 @@ import zstandard
 from numpy.typing import NDArray
 
 from engine.errors import KinetokenError
-from training.codecs import open_codec
 from training.evaluate import run_sets, together
-from training.metrics import entropy, joint_errors, token_metrics
-from training.roundtrip import Result, Track
+from training.evaluation.codecs import open_codec
+from training.evaluation.metrics import entropy, joint_errors, token_metrics
+from training.evaluation.roundtrip import Result, Track
 
 GRIDS = (256, 128, 64, 32, 24, 16)
 """Steps across the largest box of a recording to which joints are rounded: 8 bits, 7, 6 and so on."""
@@ -151,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.json:
             args.json.write_text(json.dumps({n: [asdict(p) for p in c] for n, c in found.items()}, indent=2) + "\n")
         if args.figure:
-            from training.plots import rate_distortion
+            from training.report.plots import rate_distortion
 
             rate_distortion(found, args.figure)
     except (OSError, ValueError, KinetokenError) as error:

@@ -18,16 +18,16 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from engine.errors import KinetokenError
-from training import provenance
-from training.codecs import open_codec
 from training.config import TrainConfig, different, load_config
 from training.evaluate import figures, run_sets
-from training.figures import draw_evaluation
+from training.evaluation.codecs import open_codec
 from training.probe import probe
-from training.report import write_page
-from training.run import Run, build
-from training.runlog import read_lines, training_seconds
-from training.tables import Row, SweepConfig, load_sweep, rows_of, slug
+from training.report.pictures import draw_evaluation
+from training.report.sweep_page import write_page
+from training.report.tables import Row, SweepConfig, load_sweep, rows_of, slug
+from training.run import provenance
+from training.run.folder import read_lines, training_seconds
+from training.run.trainer import Run, build
 from training.train import train
 
 TIMED = 3
@@ -88,7 +88,7 @@ class _Anything:
         self.keypoints[..., -1] = 1
 
     def take(self, step: int) -> tuple[Tensor, Tensor]:
-        """See `training.run.Batches`."""
+        """See `training.run.trainer.Batches`."""
         return self.keypoints, self.keypoints[..., :-1]
 
 

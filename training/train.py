@@ -18,14 +18,15 @@ from torch.multiprocessing.spawn import ProcessException
 
 from engine.errors import KinetokenError
 from stream.motion.clock import FPS
-from training import parallel, provenance
 from training.config import TrainConfig, different, load_config, save_config
-from training.feed import Feed, make_sampler
-from training.journal import Journal
-from training.pace import flop_per_sample, peak
-from training.quicklook import film, look, read_sets
-from training.run import Run, load_trained
-from training.start import start_from
+from training.evaluation.validation import film, look, read_sets
+from training.run import distributed as parallel
+from training.run import provenance
+from training.run.batches import Feed, make_sampler
+from training.run.checkpoint import start_from
+from training.run.journal import Journal
+from training.run.throughput import flop_per_sample, peak
+from training.run.trainer import Run, load_trained
 
 
 class Stop:

@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.states import DeviceState, State
+from engine.state import DeviceState, State
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from openvino import opset13
 
 from engine.backends.base import Arrays, Precision
-from engine.backends.openvino_parts import cut
+from engine.backends.openvino_split import cut
 from engine.cache import cache_folder
 from engine.errors import EngineError
 
@@ -38,7 +38,7 @@ class OpenVinoGraph:
     """See `engine.backends.base.Graph`.
 
     precision: fp32 or bf16, which needs a processor that has it; the drawing, the distances to codes and all of a
-    decoder stay in float32 (`engine.backends.openvino_parts`). States are plain inputs and outputs: kept inside
+    decoder stay in float32 (`engine.backends.openvino_split`). States are plain inputs and outputs: kept inside
     OpenVINO they were no faster, and people come and go.
 
     Raises EngineError for a precision that this backend or this processor does not have.

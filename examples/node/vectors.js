@@ -1,11 +1,11 @@
-// Checks the test vectors: node vectors.js ../../tests/vectors
+// Checks the test vectors: node vectors.js ../../tests/stream/wire/vectors
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { decode } from "@msgpack/msgpack";
 import { read } from "./wire.js";
 
-const folder = process.argv[2] ?? "../../tests/vectors";
+const folder = process.argv[2] ?? "../../tests/stream/wire/vectors";
 // JSON has no integers beyond 2^53: those are compared as exactly as JavaScript reads them.
 const text = readFileSync(join(folder, "vectors.json"), "utf8");
 const listed = JSON.parse(text, (_, value) =>

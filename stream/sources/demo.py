@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.errors import SourceError
-from stream.motion.camera import Camera, Dims, look
-from stream.motion.gait import HEIGHT, STRIDE, Real, body
+from stream.motion.projection import Camera, Dims, look
 from stream.motion.skeleton import Array, J, Pose
 from stream.sources.base import Pacer, PoseFrame, Rate, Unit
+from stream.sources.gait import HEIGHT, STRIDE, Real, body
 
 TOGETHER = 16
 """People in and on one circle."""

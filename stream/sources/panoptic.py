@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.errors import SourceError
-from stream.motion.camera import Dims, OrthographicFront, View, look
+from stream.motion.calibration import hd_camera
+from stream.motion.panoptic import frame_name, open_recording
+from stream.motion.projection import Dims, OrthographicFront, View, look
 from stream.motion.skeleton import FROM_PANOPTIC19, SEEN, Array, Pose
 from stream.sources.base import LOOP_GAP, Pacer, PoseFrame, Rate, Unit
-from stream.sources.calibration import hd_camera
-from stream.sources.recording import frame_name, open_recording
 
 FPS = 29.97
 """Frames a second of Panoptic's HD cameras, which the poses follow."""

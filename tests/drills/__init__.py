@@ -4,6 +4,6 @@ import sys
 from pathlib import Path
 
 # The samples of the suite stand beside this package, where pytest finds them by itself.
-_SAMPLES = str(Path(__file__).resolve().parents[1])
+_SAMPLES = str(Path(__file__).resolve().parents[1] / "support")
 if _SAMPLES not in sys.path:
     sys.path.append(_SAMPLES)

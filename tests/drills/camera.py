@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from stream.client import TokenStream
-from stream.wire import Packet
+from stream.wire.packets import Packet
 
 from .result import Figure, Plan, below, exactly
 from .rig import PATIENCE, Child, free_address, module, wait_for

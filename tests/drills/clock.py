@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from stream.log_reader import LogReader
+from stream.log.reader import LogReader
 
 from .result import Figure, Plan, at_least, exactly, told
 from .rig import Child, free_address, module, producer, subscriber, wait_for

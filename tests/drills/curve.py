@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from curve_samples import READERS, SOCKETS, Folders, Matrix, Visitor
-
 from stream.errors import SecurityError
 
 from .result import Figure, Plan, at_least, below, exactly

@@ -7,12 +7,11 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
-from wire_samples import sample
-
 from stream.errors import LogError
-from stream.log import TokenLog
-from stream.log_reader import LogReader
-from stream.wire import encode
+from stream.log.reader import LogReader
+from stream.log.writer import TokenLog
+from stream.wire.packets import encode
+from wire_samples import sample
 
 from .result import Figure, Plan, at_least, exactly, told
 from .rig import in_memory

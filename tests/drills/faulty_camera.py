@@ -14,10 +14,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from vision_fakes import FakeFinder, Stage
 
-from stream.sources import live, vision
-from stream.tracking import PoseTracker
+from stream.pose import source as vision
+from stream.pose.tracker import PoseTracker
+from stream.sources import live
+from vision_fakes import FakeFinder, Stage
 
 HEALTHY = 3.0
 """Seconds of good images before the fault."""

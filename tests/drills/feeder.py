@@ -13,10 +13,10 @@ import time
 
 import numpy as np
 import psutil
-from wire_samples import hop_of
 
-from stream.control import ControlServer
-from stream.publisher import Publisher
+from stream.publish.control import ControlServer
+from stream.publish.publisher import Publisher
+from wire_samples import hop_of
 
 HISTORY = 5.0
 """Seconds that its packets can be had again: short, so that its memory is full before it is measured."""

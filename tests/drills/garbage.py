@@ -8,15 +8,15 @@ from itertools import islice
 
 import psutil
 import zmq
-from wire_samples import Rogue, hop_of, sample
 
 from engine.spec import load_tokenizer
-from stream.answers import Answers, Unanswerable
-from stream.asker import control_address
 from stream.client import TokenStream
 from stream.errors import KinetokenError
-from stream.publisher import Publisher
-from stream.requests import (
+from stream.publish.answers import Answers, Unanswerable
+from stream.publish.publisher import Publisher
+from stream.subscribe.control_client import control_address
+from stream.wire.packets import Goodbye, Packet, PacketError, Status, encode, encode_control
+from stream.wire.requests import (
     Chunk,
     Files,
     Info,
@@ -30,7 +30,7 @@ from stream.requests import (
     encode_reply,
     encode_request,
 )
-from stream.wire import Goodbye, Packet, PacketError, Status, encode, encode_control
+from wire_samples import Rogue, hop_of, sample
 
 from .mutator import mutants
 from .result import Figure, Plan, at_least, below, exactly, told

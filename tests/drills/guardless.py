@@ -4,7 +4,7 @@ import runpy
 import sys
 from typing import Any
 
-from stream import security
+from stream.wire import security
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from stream.client import TokenStream
-from stream.wire import Packet
+from stream.wire.packets import Packet
 
 from .result import Figure, Plan, exactly, told
 from .rig import PATIENCE, Child, Key, disorder, duplicates, free_address, holes, producer, wait_for

@@ -6,10 +6,9 @@ import signal
 import time
 from pathlib import Path
 
+from stream.log.writer import TokenLog
+from stream.publish.publisher import Publisher
 from wire_samples import hop_of
-
-from stream.log import TokenLog
-from stream.publisher import Publisher
 
 from .disk import Disk, calls, text_in, trace
 from .result import Figure, NotRun, Plan, at_least, exactly, told

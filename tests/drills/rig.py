@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Self
 
-from stream.log_reader import LogReader
+from stream.log.reader import LogReader
 
 ROOT = Path(__file__).resolve().parents[2]
 

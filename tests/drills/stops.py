@@ -11,7 +11,7 @@ from pathlib import Path
 import zmq
 
 from stream.client import TokenStream
-from stream.wire import Goodbye
+from stream.wire.packets import Goodbye
 
 from .result import Figure, Plan, below, exactly, told
 from .rig import PATIENCE, ROOT, Child, free_address, logged, producer, subscriber, wait_for

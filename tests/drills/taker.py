@@ -13,7 +13,7 @@ from dataclasses import asdict
 import numpy as np
 
 from stream.client import TokenStream
-from stream.wire import Packet
+from stream.wire.packets import Packet
 
 
 def main() -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from stream.errors import SourceError
-from stream.motion.camera import Camera
+from stream.motion.calibration import hd_camera
+from stream.motion.clips import Clip, Mask
 from stream.motion.clock import MAX_HOLD
+from stream.motion.panoptic import open_recording
+from stream.motion.projection import Camera
 from stream.motion.skeleton import BONES, JOINTS, SEEN, Array, J, Pose
-from stream.sources.calibration import hd_camera
 from stream.sources.panoptic import FPS, PanopticSource
-from stream.sources.recording import open_recording
-from training.data.clips import Clip, Mask
 
 
 def _names(text: str) -> frozenset[str]:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stream.motion.camera import Camera
+from stream.motion.clips import Mask
+from stream.motion.projection import Camera
 from stream.motion.skeleton import Array
-from training.data.clips import Mask
 
 AROUND = 100.0
 """How far from the middle of the studio a body may stand along either axis, cm."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from stream.motion import box as boxes
-from stream.motion.camera import Camera
+from stream.motion.clips import Clip, Mask
 from stream.motion.clock import FPS
+from stream.motion.projection import Camera
 from stream.motion.skeleton import MIRROR, Array, J
 from training.data import views
-from training.data.clips import Clip, Mask
 from training.data.limbs import bend, exchange, lean, turn
 from training.data.panoptic import EGO, EXO, TRIPLES
 

@@ -1,7 +1,7 @@
 """The VQ tokenizer of heatmaps: encoder, quantizer, decoder.
 
 After "Adversarially-Refined VQ-GAN with Dense Motion Tokenization for Spatio-Temporal Heatmaps" (arXiv 2509.19252),
-made streaming (`training.model.causal`), beside the paper's own network (`training.model.windowed`).
+made streaming (`training.model.patch`), beside the paper's own network (`training.model.conv3d`).
 """
 
 import math
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from stream.motion.heatmap import planes_of
 from training.model.axes import expected_position
-from training.model.causal import Decoder, Encoder, PatchDecoder
 from training.model.config import ModelConfig
-from training.model.maps import joints_of_maps, outer
+from training.model.conv3d import WindowedDecoder, WindowedEncoder
+from training.model.heatmaps import joints_of_maps, outer
+from training.model.patch import Decoder, Encoder, PatchDecoder
 from training.model.quantizers import make_quantizer
 from training.model.streaming import State, reset_rows, zero_state
-from training.model.windowed import WindowedDecoder, WindowedEncoder
 
 __all__ = ["ModelConfig", "Reconstruction", "Tokenizer"]
 

@@ -1,0 +1,1 @@
+"""TensorRT: build, check and run engines."""

@@ -1,0 +1,1 @@
+"""Poses to tokens and back."""

@@ -1,0 +1,103 @@
+"""Packets back to moving bodies, in the source's own coordinates."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from engine.session import Decoder, State
+from engine.spec import TokenizerSpec
+from stream.codec.recent import recall
+from stream.errors import TokenizerError
+from stream.motion.box import from_box
+from stream.motion.skeleton import Array
+from stream.wire.packets import Packet, PacketError, check_ids
+
+TRACKS = 256
+"""People whose decoder state is kept at once, the most recent ones."""
+
+FORGET_S = 60.0
+"""Seconds after which the state of somebody not heard of is dropped."""
+
+
+class Motion(NamedTuple):
+    """One decoded hop. joints: float32 [hop, 17, 2 or 3], px or cm; confidence: float32 [hop, 17], 0..1."""
+
+    joints: Array
+    confidence: Array
+
+
+@dataclass(slots=True)
+class _Person:
+    state: State
+    seq: int = -1
+    heard: float = 0.0
+
+
+class StreamDecoder:
+    """Decodes packets of any number of streams and people, each with a state of its own.
+
+    open_decoder: opens a tokenizer by its name or directory, such as `engine.session.open_decoder`.
+    tokenizer: use this one; otherwise each packet's own, which `find` tells from the packet's label: by its name,
+    unless you know better.
+
+    The state starts afresh where a packet says `reset`, for somebody first heard in mid-stream and after lost
+    packets. In the last two cases the motion is approximate until the next `reset`, or until a decoder of
+    finite memory has seen enough.
+    """
+
+    def __init__(
+        self,
+        open_decoder: Callable[[str], Decoder],
+        tokenizer: str | None = None,
+        find: Callable[[str], str] = lambda label: label.partition("@")[0],
+    ) -> None:
+        self._open = open_decoder
+        self._tokenizer = tokenizer
+        self._find = find
+        self.decoders: dict[str, Decoder] = {}
+        """What was opened so far, by the label in the packets."""
+        self._people: OrderedDict[tuple[str, int, bytes, str], _Person] = OrderedDict()
+
+    def decode(self, packet: Packet) -> Motion:
+        """Decode one packet; give those of one track in order.
+
+        Raises TokenizerError if there is no such tokenizer here, PacketError if the packet does not fit it.
+        """
+        decoder = self._decoder(packet.tokenizer)
+        _check_fit(packet, decoder.spec)
+        key = (packet.stream, packet.track, packet.epoch, packet.tokenizer)
+        person = recall(self._people, key, lambda: _Person(decoder.init_state(1)), TRACKS)
+        reset = np.array([packet.reset or packet.seq != person.seq + 1])
+        decoded, person.state = decoder.step(packet.ids()[None], reset, person.state)
+        person.seq, person.heard = packet.seq, time.monotonic()
+        self._forget()
+        return Motion(from_box(decoded.joints[0], packet.box), decoded.confidence[0])
+
+    def _decoder(self, label: str) -> Decoder:
+        if label not in self.decoders:
+            decoder = self._open(self._tokenizer or self._find(label))
+            if decoder.spec.label.partition("@")[2] != label.partition("@")[2]:
+                raise TokenizerError(
+                    f"the packets were made with {label}, but {decoder.spec.label} is what is here: "
+                    "give the directory of the right one with --tokenizer"
+                )
+            self.decoders[label] = decoder
+        return self.decoders[label]
+
+    def _forget(self) -> None:
+        silent_since = time.monotonic() - FORGET_S
+        while next(iter(self._people.values())).heard < silent_since:
+            self._people.popitem(last=False)
+
+
+def _check_fit(packet: Packet, spec: TokenizerSpec) -> None:
+    if (packet.hop, packet.shape, len(packet.box) - 1) != (spec.hop, spec.token_grid, spec.dims):
+        raise PacketError(
+            f"hop {packet.hop}, grid {list(packet.shape)} and unit {packet.unit} do not fit {spec.label}: "
+            f"{spec.dims}D, hop {spec.hop}, grid {list(spec.token_grid)}"
+        )
+    check_ids(packet, spec.vocabulary)

@@ -1,0 +1,1 @@
+"""What every command shares: flags, messages, metrics, start and stop."""

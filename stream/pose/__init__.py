@@ -1,0 +1,1 @@
+"""Images in, people with ids out."""

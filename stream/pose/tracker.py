@@ -1,0 +1,270 @@
+"""Follows people through images: one landmarker each on a crop that moves along, a seeder for newcomers.
+
+Ids count from 0 in the order of appearance and are never used again. Everything depends on frames and their
+times alone, not on how fast they are worked on: a video gives the same ids and poses each time.
+
+On the video of two people who shake hands and embrace (72 frames), both are followed by steady ids; in the
+embrace the landmarker of the left one jumps onto the right one at frame 52, where the left one is given up.
+"""
+
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from stream.motion.projection import Dims
+from stream.motion.skeleton import Array, Pose
+from stream.pose.crop import Crop, Rectangle, views
+from stream.pose.detection import Finder, Follower, Sighting, apart, extent, is_sound
+from stream.pose.matching import KNOWN, match, worth_following
+from stream.pose.track import Track
+from stream.sources.base import Frame
+
+SAME = 0.08
+"""Two followed people less far apart (`apart`) are one, and one of them is hidden or followed twice."""
+
+PATIENCE = 5
+"""Frames without a sound sighting, or of being the same as another, after which a person counts as lost."""
+
+MEMORY = 2.0
+"""Seconds that a lost person keeps their id, to be found again."""
+
+JUMP = 0.5
+"""A sighting further apart from where the person should be is not them."""
+
+CONFIRM = 0.3
+"""A landmarker put on a find has to see it no further apart than this."""
+
+SEEK_EVERY = 6
+"""Frames between looks for newcomers while somebody is followed; each look is at one of `views`."""
+
+SEEK_TIME = 1
+"""Frames that such a look may take: its finds are taken in so many frames later, however soon they are there.
+Later, somebody who runs would be elsewhere by then."""
+
+GAP = 0.45
+"""Seconds between two frames after which people have to be found anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    finds: Future[list[Sighting]]
+    people: list[Array]  # where the followed people were in the same image
+    due: int  # frame in which to take in the finds
+
+
+class PoseTracker:
+    """Up to `max_persons` people with ids, from one frame to the next.
+
+    make_follower: called, in threads, for as many people. dims: "2d" gives px of the whole image,
+    "3d" cm from the middle of each person's own hips, y down. Takes charge of closing followers and finder.
+    """
+
+    def __init__(self, make_follower: Callable[[], Follower], finder: Finder, max_persons: int, dims: Dims) -> None:
+        self.dims = dims
+        self._finder = finder
+        self._max_persons = max_persons
+        self._threads = ThreadPoolExecutor(max_persons + 2, thread_name_prefix="pose")
+        # A landmarker takes a tenth of a second to make, and to make and close them again and again leaves memory
+        # in pieces: there are as many as people from the start, and whoever is lost leaves theirs to the next.
+        self._spares = deque(self._threads.submit(make_follower) for _ in range(max_persons))
+        self._tracks: dict[int, Track] = {}
+        self._contests: dict[tuple[int, int], int] = {}  # frames that two people have been the same
+        self._search: _Search | None = None
+        self._ids = itertools.count()
+        self._looks = itertools.count()
+        self._frame = -1
+        self._last: Frame | None = None
+        self._closed = False
+        self._busy = threading.Lock()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """{"landmarker failures": n} when MediaPipe failed and a landmarker had to start anew."""
+        followed = [track.follower for track in list(self._tracks.values()) if track.follower is not None]
+        failures = sum(follower.failures for follower in [*followed, *self._ready_spares()])
+        return {"landmarker failures": failures} if failures else {}
+
+    def warm(self) -> None:
+        """Let landmarkers and finder look at nothing once: their first look takes many times as long as others."""
+        nothing = np.zeros((64, 64, 3), np.uint8)
+        with self._busy:
+            if not self._closed:
+                self._finder.find(nothing, Crop(0, 0, 64))
+                list(self._threads.map(lambda spare: spare.result().look(nothing, Crop(0, 0, 64), 0.0), self._spares))
+
+    def track(self, frame: Frame) -> dict[int, Pose]:
+        """Return the poses of the people in a frame by id; nobody once closed. Frames in the order of time.
+
+        A person is left out of frames in which they are not seen soundly, without losing their id at once.
+        """
+        with self._busy:
+            if self._closed:
+                return {}
+            self._frame += 1
+            self._start_over_after_a_gap(frame)
+            sightings = self._look(frame)
+            withheld = self._settle(frame.time, sightings)
+            self._seek(frame, sightings)
+            for id in withheld:
+                del sightings[id]
+            return {
+                id: Pose(seen.image if self.dims == "2d" else seen.world, seen.confidence)
+                for id, seen in sorted(sightings.items())
+            }
+
+    def close(self) -> None:
+        """Release all landmarkers. Safe to call twice and from another thread."""
+        with self._busy:
+            if self._closed:
+                return
+            self._closed = True
+            self._threads.shutdown(cancel_futures=True)
+            for track in self._followed():
+                self._lose(track)
+            for spare in self._ready_spares():
+                spare.close()
+            self._finder.close()
+
+    def _ready_spares(self) -> list[Follower]:
+        done = [spare for spare in list(self._spares) if spare.done() and not spare.cancelled()]
+        return [spare.result() for spare in done if spare.exception() is None]
+
+    def _followed(self) -> list[Track]:
+        return [track for track in self._tracks.values() if track.follower is not None]
+
+    def _start_over_after_a_gap(self, frame: Frame) -> None:
+        last, self._last = self._last, frame
+        resized = last is not None and last.image.shape != frame.image.shape
+        if last is not None and (resized or frame.time - last.time > GAP):
+            for track in self._followed():
+                self._lose(track)
+            if self._search is not None:
+                self._search.finds.result()  # the finder serves one search at a time
+                self._search = None
+        for track in list(self._tracks.values()):
+            if track.follower is None and (resized or frame.time - track.seen_at > MEMORY):
+                del self._tracks[track.id]
+
+    def _look(self, frame: Frame) -> dict[int, Sighting]:
+        """Let all landmarkers look at once; return the sound sightings by id."""
+
+        def look(track: Track) -> Sighting | None:
+            assert track.follower is not None
+            return track.follower.look(frame.image, track.crop, frame.time)
+
+        followed = self._followed()
+        sightings: dict[int, Sighting] = {}
+        for track, seen in zip(followed, self._threads.map(look, followed), strict=True):
+            if seen and is_sound(seen, frame.image) and track.surprise(frame.time, seen) < JUMP:
+                sightings[track.id] = seen
+                track.misses = 0
+                track.crop = track.crop.towards(seen.image)
+            else:
+                track.misses += 1
+                if track.misses >= PATIENCE:
+                    self._lose(track)
+        return sightings
+
+    def _settle(self, time: float, sightings: dict[int, Sighting]) -> set[int]:
+        """Find people who are the same; return the ids of those who are not who they should be.
+
+        When one person hides another, or two embrace, both landmarkers end up on one body. It belongs to whom
+        it surprises less: who was on the way there, not who leapt. While it lasts neither's way is learned
+        from it; if the two do not part soon, the other is lost.
+        """
+        before, self._contests = self._contests, {}
+        withheld: set[int] = set()
+        for pair in itertools.combinations(sorted(sightings), 2):
+            if apart(sightings[pair[0]].image, sightings[pair[1]].image) < SAME:
+                self._contests[pair] = before.get(pair, 0) + 1
+                withheld.add(max(pair, key=lambda id: self._tracks[id].surprise(time, sightings[id])))
+        contested = set(itertools.chain.from_iterable(self._contests))
+        for id, seen in sightings.items():
+            if id not in contested:
+                self._tracks[id].remember(time, seen)
+            elif id in withheld and max(n for pair, n in self._contests.items() if id in pair) >= PATIENCE:
+                self._lose(self._tracks[id])
+        return withheld
+
+    def _seek(self, frame: Frame, sightings: dict[int, Sighting]) -> None:
+        """Take in what a search found when it is due, and begin the next."""
+        if self._search is not None and self._frame >= self._search.due:
+            search, self._search = self._search, None
+            self._admit(search, frame, sightings)
+        followed = self._followed()
+        if self._search is not None or len(followed) >= self._max_persons:
+            return
+        if not followed:
+            self._admit(self._begin_search(frame, []), frame, sightings)
+        elif self._frame % SEEK_EVERY == 0:
+            self._search = self._begin_search(frame, [track.predict(frame.time) for track in followed])
+
+    def _begin_search(self, frame: Frame, people: list[Array]) -> _Search:
+        squares = views(frame.image)
+        square = squares[next(self._looks) % len(squares)]
+        finds = self._threads.submit(self._finder.find, frame.image, square)
+        return _Search(finds, people, self._frame + SEEK_TIME)
+
+    def _admit(self, search: _Search, frame: Frame, sightings: dict[int, Sighting]) -> None:
+        """Follow the finds that are people lost before, and newcomers, as long as there is room."""
+        finds = worth_following([find for find in search.finds.result() if is_sound(find, frame.image)])
+        lost = [track for track in self._tracks.values() if track.follower is None]
+        reunions, newcomers = match(finds, search.people, [track.predict(frame.time) for track in lost])
+        for find, index in reunions:
+            if confirmed := self._confirm(finds[find], frame, sightings):
+                track = lost[index]
+                track.follower, seen = confirmed
+                track.misses = 0
+                self._welcome(track, frame.time, seen, sightings)
+        for find in newcomers:
+            if confirmed := self._confirm(finds[find], frame, sightings):
+                follower, seen = confirmed
+                track = Track(next(self._ids), follower, Crop.around(seen.image))
+                self._welcome(track, frame.time, seen, sightings)
+
+    def _welcome(self, track: Track, time: float, seen: Sighting, sightings: dict[int, Sighting]) -> None:
+        track.crop = Crop.around(seen.image)
+        track.remember(time, seen)
+        self._tracks[track.id] = track
+        sightings[track.id] = seen
+
+    def _confirm(
+        self, find: Sighting, frame: Frame, sightings: dict[int, Sighting]
+    ) -> tuple[Follower, Sighting] | None:
+        """Put a spare landmarker on a find; return it if it sees the same, and nobody who is followed."""
+        if len(self._followed()) >= self._max_persons:
+            return None
+        follower = self._spares.popleft().result()
+        seen = follower.look(frame.image, Crop.around(find.image), frame.time, only=_rectangle(find.image))
+        if (
+            seen is not None
+            and is_sound(seen, frame.image)
+            and apart(seen.image, find.image) < CONFIRM
+            and all(apart(seen.image, other.image) >= KNOWN for other in sightings.values())
+        ):
+            return follower, seen
+        self._spares.append(_ready(follower))
+        return None
+
+    def _lose(self, track: Track) -> None:
+        assert track.follower is not None
+        self._spares.append(_ready(track.follower))
+        track.follower = None
+
+
+def _ready(follower: Follower) -> Future[Follower]:
+    spare: Future[Follower] = Future()
+    spare.set_result(follower)
+    return spare
+
+
+def _rectangle(joints: Array) -> Rectangle:
+    """Return the part of the image with a person, joints [17, 2] px, and hardly anybody beside them."""
+    room = 0.15 * extent(joints)
+    (left, top), (right, bottom) = joints.min(axis=0).tolist(), joints.max(axis=0).tolist()
+    return left - room, top - room, right + room, bottom + room

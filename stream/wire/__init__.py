@@ -1,0 +1,1 @@
+"""Bytes, sockets and keys: what both ends share."""

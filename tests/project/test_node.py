@@ -1,0 +1,56 @@
+"""The reader in another language: every test vector, and a real producer."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from stream.command.child import ProducerProcess
+
+ROOT = Path(__file__).resolve().parents[2]
+VECTORS = ROOT / "tests" / "stream" / "wire" / "vectors"
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example with its packages installed, beside the checkout, not in it."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        pytest.skip("no node or npm here")
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
+    if int(version.lstrip("v").split(".")[0]) < 20:
+        pytest.skip(f"node {version.strip()} is older than 20")
+    folder = tmp_path_factory.mktemp("node") / "reader"
+    shutil.copytree(ROOT / "examples" / "node", folder, ignore=shutil.ignore_patterns("node_modules"))
+    command = [npm, "install", "--no-audit", "--no-fund", "--fetch-retries=0"]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=90)
+    except subprocess.TimeoutExpired:
+        pytest.skip("npm cannot fetch the packages in time")
+    if done.returncode:
+        pytest.skip(f"npm cannot install the packages: {done.stderr.strip()[-200:]}")
+    return folder
+
+
+def test_every_vector_is_read_or_refused_as_it_should(reader: Path) -> None:
+    done = subprocess.run(
+        ["node", "vectors.js", str(VECTORS)], cwd=reader, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    count = len(list(VECTORS.glob("*.bin")))
+    assert done.stdout == f"{count} vectors, 0 failed\n"
+
+
+def test_it_reads_a_producer_and_asks_its_control_socket(reader: Path) -> None:
+    with ProducerProcess(["--demo", "--duration", "30"]) as producer:
+        command = ["node", "reader.js", producer.address, "6"]
+        done = subprocess.run(command, cwd=reader, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = [
+        re.fullmatch(r"demo/(\d)  seq (\d)  lost 0  ids (\d+ ){6}\.\.\.", line) for line in done.stdout.splitlines()
+    ]
+    assert [(match[1], match[2]) for match in lines if match] == [(str(n % 2), str(n // 2)) for n in range(6)]
+    assert "packets can be had again" in done.stderr
+    assert done.stderr.endswith("read 6, refused 0\n")

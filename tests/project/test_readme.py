@@ -1,0 +1,82 @@
+"""The snippets of README and docs: every command line is one that its command accepts, and the Python runs."""
+
+import importlib
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream import bench, demo, doctor, export, keys, producer, replay, subscriber
+from stream.command.child import ProducerProcess
+from stream.command.cli import parse
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = {page: page.read_text() for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+README = PAGES[ROOT / "README.md"]
+CONFIGS: dict[str, type[Any]] = {
+    "producer": producer.Config,
+    "subscriber": subscriber.Config,
+    "bench": bench.Config,
+    "demo": demo.Config,
+    "doctor": doctor.Config,
+    "export": export.Config,
+    "replay": replay.Config,
+    **{f"keys {name}": config for name, (_, config) in keys.COMMANDS.items()},
+}
+
+
+def snippets(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
+
+
+COMMANDS = sorted(
+    {line for page in PAGES.values() for snippet in snippets(page, "sh") for line in snippet.strip().splitlines()}
+)
+
+
+def test_there_are_snippets() -> None:
+    assert len(COMMANDS) > 10
+    assert len(snippets(README, "python")) == 1
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", PAGES[page])
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("make")])
+def test_make_targets_exist(line: str) -> None:
+    done = subprocess.run([*shlex.split(line), "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("python -m stream.")])
+def test_flags_of_the_live_system_are_accepted(line: str) -> None:
+    name, flags = re.fullmatch(r"python -m stream\.(keys \w+|\w+)(.*)", line).groups()  # type: ignore[union-attr]
+    parse(CONFIGS[name], shlex.split(flags), prog=name)
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if " training." in line or " engine." in line])
+def test_flags_of_training_and_engine_are_accepted(line: str) -> None:
+    module, flags = re.fullmatch(r"python -m ((?:training|engine)\.\w+)(.*)", line).groups()  # type: ignore[union-attr]
+    importlib.import_module(module).build_parser().parse_intermixed_args(shlex.split(flags))
+
+
+def test_the_reader_runs() -> None:
+    (code,) = snippets(README, "python")
+    with ProducerProcess(["--demo", "--duration", "30"]) as there:
+        assert "tcp://127.0.0.1:5555" in code
+        code = code.replace("tcp://127.0.0.1:5555", there.address)
+        reader = subprocess.Popen([sys.executable, "-u", "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert reader.stdout is not None
+        try:
+            lines = [reader.stdout.readline() for _ in range(4)]
+        finally:
+            reader.kill()
+            reader.communicate()
+    assert all(line.startswith("demo ") and line.endswith("(8, 17, 2) px\n") for line in lines)

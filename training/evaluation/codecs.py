@@ -1,0 +1,76 @@
+"""What can be evaluated: an exported tokenizer, by its name or directory, or a training run, by its folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from engine.errors import TokenizerError
+from engine.session import Backend, Decoder, Encoder, open_decoder, open_encoder
+from engine.spec import TokenizerSpec, load_tokenizer
+from stream.motion.heatmap import draw
+from stream.motion.skeleton import Array
+from training.evaluation.roundtrip import Codec, DrawingCodec, Tokens
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What an evaluation needs to know of a codec, as in `TokenizerSpec`. hop: frames that it takes at once."""
+
+    name: str
+    dims: int
+    hop: int
+    grid: int
+    sigma: float
+    vocabulary: int
+    fps: float
+    views: int = 1
+
+
+def sizes_of(spec: TokenizerSpec) -> Sizes:
+    """Return the sizes of an exported tokenizer."""
+    return Sizes(spec.label, spec.dims, spec.hop, spec.grid, spec.sigma, spec.vocabulary, spec.fps)
+
+
+class EngineCodec:
+    """An exported tokenizer as a codec."""
+
+    def __init__(self, encoder: Encoder, decoder: Decoder) -> None:
+        self.encoder, self.decoder = encoder, decoder
+        spec = encoder.spec
+        if spec.window != spec.hop:
+            raise TokenizerError(f"{spec.name}: windows that overlap are not evaluated; evaluate its training run")
+
+    def roundtrip(self, keypoints: Array) -> tuple[Tokens, Array]:
+        """See `training.evaluation.roundtrip.Codec`."""
+        spec = self.encoder.spec
+        there, back = self.encoder.init_state(1), self.decoder.init_state(1)
+        go_on = np.zeros(1, bool)
+        tokens, joints = [], []
+        for start in range(0, keypoints.shape[1], spec.hop):
+            x = keypoints[:, start : start + spec.hop]
+            x = x if spec.input == "keypoints" else draw(x, spec.grid, spec.sigma)
+            encoded, there = self.encoder.step(x, go_on, there)
+            decoded, back = self.decoder.step(encoded.tokens, go_on, back)
+            tokens.append(encoded.tokens[0])
+            joints.append(decoded.joints)
+        return np.stack(tokens), np.concatenate(joints, axis=1)
+
+
+def is_run(path: str | Path) -> bool:
+    """Whether this is the folder of a training run."""
+    return (Path(path) / "checkpoint.pt").is_file() and (Path(path) / "config.yaml").is_file()
+
+
+def open_codec(what: str | Path, backend: Backend = "auto") -> tuple[Codec | DrawingCodec, Sizes]:
+    """Open an exported tokenizer or a training run.
+
+    Raises TokenizerError where it is neither or cannot be run.
+    """
+    if is_run(what):
+        from training.evaluation.network_codec import open_run  # torch is not needed for exported tokenizers
+
+        return open_run(Path(what))
+    tokenizer = load_tokenizer(what)
+    codec = EngineCodec(open_encoder(tokenizer, backend), open_decoder(tokenizer, backend))
+    return codec, sizes_of(tokenizer.spec)

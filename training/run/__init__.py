@@ -1,0 +1,1 @@
+"""A training run: loop, batches, checkpoints, what its folder holds."""
