@@ -26,7 +26,7 @@ from engine.measure.flops import count_flop
 from engine.measure.startup import Start, cold_and_warm
 from engine.measure.timing import PRODUCT_GFLOP, Timing, products, ratio, summary, take_turns
 from engine.session import BACKENDS, Backend, Decoder, Encoder, open_decoder, open_encoder
-from engine.spec import Part, Tokenizer, load_tokenizer
+from engine.spec import Part, TokenizerFiles, load_tokenizer
 from engine.writable import is_writable
 
 PRECISIONS: dict[str, tuple[Precision, ...]] = {
@@ -115,7 +115,7 @@ def _processor() -> str:
 
 
 def contestants(
-    tokenizer: Tokenizer, backends: Sequence[str], precisions: Sequence[Precision] | None, absent: dict[str, str]
+    tokenizer: TokenizerFiles, backends: Sequence[str], precisions: Sequence[Precision] | None, absent: dict[str, str]
 ) -> dict[tuple[str, Precision], tuple[Encoder, Decoder]]:
     """Open the tokenizer in every backend and precision; note in `absent` what cannot be had, and why."""
     opened: dict[tuple[str, Precision], tuple[Encoder, Decoder]] = {}
@@ -132,7 +132,7 @@ def contestants(
 
 
 def bench(
-    tokenizer: Tokenizer,
+    tokenizer: TokenizerFiles,
     part: Part,
     batch: int,
     sessions: dict[tuple[str, Precision], Encoder | Decoder],

@@ -21,7 +21,7 @@ from engine.errors import EngineError
 from engine.ports import Shapes, check_inputs, check_outputs
 from engine.sample_windows import BUILT_IN, read_windows
 from engine.session import open_decoder, open_encoder
-from engine.spec import Part, Tokenizer, load_tokenizer, sha256
+from engine.spec import Part, TokenizerFiles, load_tokenizer, sha256
 from engine.tensorrt import manifest as manifests
 from engine.tensorrt.compiler import DEFAULT_ARCHITECTURES, architectures, compile_graph
 from engine.tensorrt.library import Flavour, installed
@@ -46,7 +46,7 @@ class Wanted:
     data: tuple[Path, ...] = ()
 
 
-def build_tensorrt(tokenizer: Tokenizer, wanted: Wanted, say: Say = print) -> Path:
+def build_tensorrt(tokenizer: TokenizerFiles, wanted: Wanted, say: Say = print) -> Path:
     """Build both engines of a tokenizer and return their folder; one that is there already stays, unless forced.
 
     Raises EngineError where no TensorRT is installed, it needs a GPU that is not there, or it refuses a graph.
@@ -96,7 +96,7 @@ def build_tensorrt(tokenizer: Tokenizer, wanted: Wanted, say: Say = print) -> Pa
     return folder
 
 
-def build_openvino(tokenizer: Tokenizer, precision: Precision, max_batch: int, say: Say = print) -> None:
+def build_openvino(tokenizer: TokenizerFiles, precision: Precision, max_batch: int, say: Say = print) -> None:
     """Compile both graphs in every batch size up to `max_batch` and keep them in this user's cache.
 
     Raises EngineError where there is no place to keep them.
@@ -153,7 +153,7 @@ def _gpu_here() -> tuple[str, str] | str:
     return here.capability, here.name
 
 
-def _is_there(folder: Path, tokenizer: Tokenizer, wanted: Wanted, capabilities: tuple[str, ...]) -> bool:
+def _is_there(folder: Path, tokenizer: TokenizerFiles, wanted: Wanted, capabilities: tuple[str, ...]) -> bool:
     """Whether this very engine lies whole in the folder."""
     try:
         found = manifests.read_manifest(folder)
@@ -177,7 +177,7 @@ def _calibration(wanted: Wanted) -> str | None:
 
 
 def _build_part(
-    tokenizer: Tokenizer,
+    tokenizer: TokenizerFiles,
     part: Part,
     flavour: Flavour,
     capabilities: tuple[str, ...],
@@ -211,7 +211,7 @@ def _sizes(tensors: Mapping[str, Tensor]) -> Shapes:
     return {name: tensor.shape[1:] for name, tensor in tensors.items()}
 
 
-def _typed(tokenizer: Tokenizer, part: Part, wanted: Wanted, say: Say) -> bytes:
+def _typed(tokenizer: TokenizerFiles, part: Part, wanted: Wanted, say: Say) -> bytes:
     """Return the graph with its weights inside, in the wanted precision."""
     try:
         from engine.int8 import to_int8

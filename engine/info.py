@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.cli import run
 from engine.errors import EngineError
-from engine.spec import Tokenizer, load_tokenizer
+from engine.spec import TokenizerFiles, load_tokenizer
 from engine.tensorrt import manifest as manifests
 from engine.tensorrt.library import installed
 from engine.tensorrt.manifest import PARTS, Here, Manifest, Tensor
@@ -49,7 +49,7 @@ def verdict(folder: Path, manifest: Manifest, what: str) -> str:
     return "runs" if reason is None else f"does not run: {reason}"
 
 
-def describe_tokenizer(tokenizer: Tokenizer) -> list[str]:
+def describe_tokenizer(tokenizer: TokenizerFiles) -> list[str]:
     """Return what a tokenizer is, and which engines of it are in this user's cache, a fact a line."""
     spec = tokenizer.spec
     levels = " x ".join(map(str, spec.token_grid))

@@ -17,7 +17,7 @@ from engine.backends.onnxruntime import OnnxRuntimeGraph
 from engine.errors import EngineError
 from engine.sample_windows import Windows
 from engine.session import Decoder, Encoder, open_decoder, open_encoder
-from engine.spec import Part, Tokenizer
+from engine.spec import Part, TokenizerFiles
 from engine.tensorrt.precision import quantize
 from engine.verify import LEAST_EQUAL, MOST_MM, compare_decoders, compare_encoders
 
@@ -33,7 +33,7 @@ RESERVE = 0.25
 
 
 def to_int8(
-    tokenizer: Tokenizer, part: Part, graph: onnx.ModelProto, windows: Windows, say: Callable[[str], None]
+    tokenizer: TokenizerFiles, part: Part, graph: onnx.ModelProto, windows: Windows, say: Callable[[str], None]
 ) -> onnx.ModelProto:
     """Return the graph in int8. Raises EngineError where it is not exact enough even with few products rounded."""
     feeds = list(calibration(tokenizer, part, windows))
@@ -47,7 +47,7 @@ def to_int8(
     raise EngineError(f"{tokenizer.spec.label} does not stay exact in int8 ({part}, {found}): take --precision fp16")
 
 
-def calibration(tokenizer: Tokenizer, part: Part, windows: Windows) -> Iterator[dict[str, NDArray[Any]]]:
+def calibration(tokenizer: TokenizerFiles, part: Part, windows: Windows) -> Iterator[dict[str, NDArray[Any]]]:
     """Yield what a graph takes in on these windows, its states among it."""
     encoder, decoder = open_encoder(tokenizer, "onnxruntime"), open_decoder(tokenizer, "onnxruntime")
     people, hops = windows.side.shape
@@ -67,7 +67,7 @@ def calibration(tokenizer: Tokenizer, part: Part, windows: Windows) -> Iterator[
             _, back = decoder.step(encoded.tokens, go_on, back)
 
 
-def _exact_enough(tokenizer: Tokenizer, part: Part, folder: Path, windows: Windows) -> tuple[bool, str]:
+def _exact_enough(tokenizer: TokenizerFiles, part: Part, folder: Path, windows: Windows) -> tuple[bool, str]:
     """Try the quantized graph in `folder` on the CPU. Returns whether the bounds hold with a reserve, and what came."""
     spec, graph = tokenizer.spec, OnnxRuntimeGraph(folder / "int8.onnx")
     exact = open_encoder(tokenizer, "onnxruntime"), open_decoder(tokenizer, "onnxruntime")

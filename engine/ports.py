@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from engine.errors import TokenizerError
-from engine.spec import Part, Tokenizer, TokenizerSpec
+from engine.spec import Part, TokenizerFiles, TokenizerSpec
 
 Shapes = Mapping[str, Sequence[int | None]]
 """Sizes by name, without the batch."""
@@ -15,7 +15,7 @@ def states_of(spec: TokenizerSpec, part: Part) -> dict[str, tuple[int, ...]]:
     return {path: tuple(size) for path, size in states.items()}
 
 
-def check_inputs(tokenizer: Tokenizer, part: Part, found: Shapes) -> None:
+def check_inputs(tokenizer: TokenizerFiles, part: Part, found: Shapes) -> None:
     """Raise TokenizerError where a graph does not take what the configuration promises."""
     spec = tokenizer.spec
     first = {"x": spec.input_shape} if part == "encoder" else {"tokens": spec.token_grid}
@@ -25,7 +25,7 @@ def check_inputs(tokenizer: Tokenizer, part: Part, found: Shapes) -> None:
     _refuse(tokenizer, part, "differs in", wrong)
 
 
-def check_outputs(tokenizer: Tokenizer, part: Part, found: Shapes) -> None:
+def check_outputs(tokenizer: TokenizerFiles, part: Part, found: Shapes) -> None:
     """Raise TokenizerError where a graph does not give what the configuration promises."""
     spec = tokenizer.spec
     frames = (spec.hop, spec.joints)
@@ -41,7 +41,7 @@ def _sizes(found: Shapes, name: str) -> tuple[int | None, ...] | None:
     return tuple(found[name]) if name in found else None
 
 
-def _refuse(tokenizer: Tokenizer, part: Part, how: str, wrong: set[str]) -> None:
+def _refuse(tokenizer: TokenizerFiles, part: Part, how: str, wrong: set[str]) -> None:
     if wrong:
         raise TokenizerError(
             f"{tokenizer.graph(part)} does not fit {tokenizer.folder / 'config.json'}: {how} "

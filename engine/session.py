@@ -16,7 +16,7 @@ from engine import state as state_of
 from engine.backends.base import Arrays, DeviceGraph, Graph, Precision, zeros
 from engine.errors import EngineError, KinetokenError, TokenizerError, in_a_line
 from engine.ports import check_inputs, check_outputs, states_of
-from engine.spec import Part, Tokenizer, TokenizerSpec, load_tokenizer
+from engine.spec import Part, TokenizerFiles, TokenizerSpec, load_tokenizer
 from engine.state import State
 
 __all__ = [
@@ -127,52 +127,52 @@ class Decoder(Session):
 
 
 def open_encoder(
-    tokenizer: Tokenizer | str | Path, backend: Backend = "auto", precision: Precision = "fp32"
+    tokenizer: TokenizerFiles | str | Path, backend: Backend = "auto", precision: Precision = "fp32"
 ) -> Encoder:
     """Open a tokenizer's encoder. Raises TokenizerError where it cannot be run."""
-    tokenizer = tokenizer if isinstance(tokenizer, Tokenizer) else load_tokenizer(tokenizer)
+    tokenizer = tokenizer if isinstance(tokenizer, TokenizerFiles) else load_tokenizer(tokenizer)
     return Encoder(tokenizer.spec, *_open(tokenizer, "encoder", backend, precision))
 
 
 def open_decoder(
-    tokenizer: Tokenizer | str | Path, backend: Backend = "auto", precision: Precision = "fp32"
+    tokenizer: TokenizerFiles | str | Path, backend: Backend = "auto", precision: Precision = "fp32"
 ) -> Decoder:
     """Open a tokenizer's decoder. Raises TokenizerError where it cannot be run."""
-    tokenizer = tokenizer if isinstance(tokenizer, Tokenizer) else load_tokenizer(tokenizer)
+    tokenizer = tokenizer if isinstance(tokenizer, TokenizerFiles) else load_tokenizer(tokenizer)
     return Decoder(tokenizer.spec, *_open(tokenizer, "decoder", backend, precision))
 
 
-def _tensorrt(tokenizer: Tokenizer, part: Part, precision: Precision) -> Graph:
+def _tensorrt(tokenizer: TokenizerFiles, part: Part, precision: Precision) -> Graph:
     from engine.tensorrt.runtime import open_engine
 
     return open_engine(tokenizer, part, precision)
 
 
-def _openvino(tokenizer: Tokenizer, part: Part, precision: Precision) -> Graph:
+def _openvino(tokenizer: TokenizerFiles, part: Part, precision: Precision) -> Graph:
     from engine.backends.openvino import OpenVinoGraph
 
     return OpenVinoGraph(tokenizer.graph(part), precision)
 
 
-def _onnxruntime(tokenizer: Tokenizer, part: Part, precision: Precision) -> Graph:
+def _onnxruntime(tokenizer: TokenizerFiles, part: Part, precision: Precision) -> Graph:
     from engine.backends.onnxruntime import OnnxRuntimeGraph
 
     return OnnxRuntimeGraph(tokenizer.graph(part), precision)
 
 
-Load = Callable[[Tokenizer, Part, Precision], Graph]
+Load = Callable[[TokenizerFiles, Part, Precision], Graph]
 
 BACKENDS: dict[str, Load] = {"tensorrt": _tensorrt, "openvino": _openvino, "onnxruntime": _onnxruntime}
 
 
-def _open(tokenizer: Tokenizer, part: Part, backend: Backend, precision: Precision) -> tuple[Graph, str, str]:
+def _open(tokenizer: TokenizerFiles, part: Part, backend: Backend, precision: Precision) -> tuple[Graph, str, str]:
     """Return the graph, the backend's name and why it was taken."""
     if backend == "auto":
         return _fastest(tokenizer, part, precision)
     return _asked_for(backend, tokenizer, part, precision)
 
 
-def _asked_for(backend: str, tokenizer: Tokenizer, part: Part, precision: Precision) -> tuple[Graph, str, str]:
+def _asked_for(backend: str, tokenizer: TokenizerFiles, part: Part, precision: Precision) -> tuple[Graph, str, str]:
     try:
         return _checked(backend, tokenizer, part, precision), backend, "as asked"
     except ImportError as error:
@@ -184,7 +184,7 @@ def _asked_for(backend: str, tokenizer: Tokenizer, part: Part, precision: Precis
         raise TokenizerError(f"{backend} cannot run {tokenizer.graph(part)}: {in_a_line(error)}") from None
 
 
-def _fastest(tokenizer: Tokenizer, part: Part, precision: Precision) -> tuple[Graph, str, str]:
+def _fastest(tokenizer: TokenizerFiles, part: Part, precision: Precision) -> tuple[Graph, str, str]:
     """Return the graph on the GPU where that works, else on what is faster here, and why.
 
     One that is absent or broken must not keep the others from serving.
@@ -215,7 +215,7 @@ def _fastest(tokenizer: Tokenizer, part: Part, precision: Precision) -> tuple[Gr
     return timed[0][2], timed[0][1], "; ".join([why, *failures])
 
 
-def _checked(backend: str, tokenizer: Tokenizer, part: Part, precision: Precision) -> Graph:
+def _checked(backend: str, tokenizer: TokenizerFiles, part: Part, precision: Precision) -> Graph:
     """Open a graph and run it once: what goes in and comes out must be what the configuration promises."""
     graph = BACKENDS[backend](tokenizer, part, precision)
     check_inputs(tokenizer, part, {name: size[1:] for name, size in graph.inputs.items()})

@@ -78,7 +78,7 @@ class TokenizerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 
 @dataclass(frozen=True)
-class Tokenizer:
+class TokenizerFiles:
     """A checked tokenizer directory."""
 
     spec: TokenizerSpec
@@ -99,7 +99,7 @@ def shipped() -> list[str]:
     return sorted(path.parent.name for path in PRETRAINED.glob("*/config.json"))
 
 
-def load_tokenizer(name_or_dir: str | Path) -> Tokenizer:
+def load_tokenizer(name_or_dir: str | Path) -> TokenizerFiles:
     """Find a tokenizer by the name of a shipped one or by its directory, and check it.
 
     Raises TokenizerError where it is unknown, a file is missing or does not match its hash, or the configuration
@@ -121,7 +121,7 @@ def load_tokenizer(name_or_dir: str | Path) -> Tokenizer:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise TokenizerError(f"{folder / 'config.json'}: {error}; export the tokenizer again") from None
     _check_spec(spec, folder, sums["model.safetensors"])
-    return Tokenizer(spec, folder)
+    return TokenizerFiles(spec, folder)
 
 
 def write_sums(folder: Path) -> None:

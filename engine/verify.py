@@ -18,7 +18,7 @@ from engine.cli import add_tokenizer, run
 from engine.errors import EngineError
 from engine.sample_windows import Windows, read_windows
 from engine.session import Backend, Decoder, Encoder, State, open_decoder, open_encoder
-from engine.spec import Tokenizer, load_tokenizer
+from engine.spec import TokenizerFiles, load_tokenizer
 from engine.state import join, split
 
 BATCHES = (1, 3, 16)
@@ -67,7 +67,11 @@ class Verdict:
 
 
 def verify(
-    tokenizer: Tokenizer, backend: Backend, precision: Precision, windows: Windows, batches: Sequence[int] = BATCHES
+    tokenizer: TokenizerFiles,
+    backend: Backend,
+    precision: Precision,
+    windows: Windows,
+    batches: Sequence[int] = BATCHES,
 ) -> Verdict:
     """Compare a backend with ONNX Runtime in float32. Raises KinetokenError where it cannot be run."""
     exact = open_encoder(tokenizer, "onnxruntime"), open_decoder(tokenizer, "onnxruntime")

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from engine.session import Backend, Encoder, Precision, open_encoder
-from engine.spec import Tokenizer, load_tokenizer
+from engine.spec import TokenizerFiles, load_tokenizer
 from stream.codec.encode import Hop, Pipeline
 from stream.command.cli import run
 from stream.command.gauges import show_control, show_run, show_writer
@@ -221,7 +221,9 @@ def _open_log(path: str, report: Report, monitor: Monitor | None, resources: Exi
     return writer
 
 
-def _open_control(config: Config, publisher: Publisher, tokenizer: Tokenizer, resources: ExitStack) -> ControlServer:
+def _open_control(
+    config: Config, publisher: Publisher, tokenizer: TokenizerFiles, resources: ExitStack
+) -> ControlServer:
     log = resources.enter_context(LogReader(config.log)) if config.log is not None else None
     control = ControlServer(publisher.history, config.control, publisher.address, tokenizer, log, config.security)
     publisher.control = control.told
@@ -362,7 +364,7 @@ class _Run:
         self._packets += len(hops)
 
 
-def _open_encoder(config: Config) -> tuple[Tokenizer, Encoder]:
+def _open_encoder(config: Config) -> tuple[TokenizerFiles, Encoder]:
     name = config.tokenizer or f"heatmap{config.dims or '2d'}-f8"
     tokenizer = load_tokenizer(name)
     if config.dims and config.dims != f"{tokenizer.spec.dims}d":

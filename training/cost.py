@@ -37,7 +37,7 @@ from training.config import load_config
 from training.export import Input, export_network
 from training.model.config import ModelConfig
 from training.model.heatmaps import draw_maps
-from training.model.tokenizer import Tokenizer
+from training.model.tokenizer import TokenizerNetwork
 
 GRIDS = (64, 128)
 WINDOWS = (8, 16, 32, 48)
@@ -93,7 +93,7 @@ def plans(name: str, config: ModelConfig, scratch: Path, forms: Sequence[Input])
     forms: of input, in which a causal network is exported. Raises ValueError for sizes that do not go together.
     """
     torch.manual_seed(0)
-    network = Tokenizer(config).eval()
+    network = TokenizerNetwork(config).eval()
     parameters = sum(each.numel() for each in network.parameters()) / 1e6
     rng = np.random.default_rng(0)
     x = rng.uniform(0.2, 0.8, (1, config.packet, config.views * config.joints, config.dims + 1)).astype(np.float32)

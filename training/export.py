@@ -21,13 +21,12 @@ from torch import Tensor, nn
 
 from engine.errors import KinetokenError, TokenizerError
 from engine.session import open_decoder, open_encoder
-from engine.spec import Tokenizer as TokenizerDirectory
-from engine.spec import TokenizerSpec, load_tokenizer, sha256, write_sums
+from engine.spec import TokenizerFiles, TokenizerSpec, load_tokenizer, sha256, write_sums
 from stream.motion.clock import FPS
 from stream.motion.heatmap import draw
 from training.config import load_config
 from training.model.config import ModelConfig
-from training.model.tokenizer import Tokenizer
+from training.model.tokenizer import TokenizerNetwork
 from training.report.card import begin_card
 from training.run.trainer import load_trained, need_codebook
 
@@ -46,7 +45,7 @@ LONGEST = 64
 class EncoderGraph(nn.Module):
     """The encoder's step with flat inputs and outputs, as a graph has them."""
 
-    def __init__(self, network: Tokenizer) -> None:
+    def __init__(self, network: TokenizerNetwork) -> None:
         super().__init__()
         self.network = network
         self.paths = list(network.encoder.states)
@@ -64,7 +63,7 @@ class EncoderGraph(nn.Module):
 class DecoderGraph(nn.Module):
     """The decoder's step with flat inputs and outputs, as a graph has them."""
 
-    def __init__(self, network: Tokenizer) -> None:
+    def __init__(self, network: TokenizerNetwork) -> None:
         super().__init__()
         self.network = network
         self.paths = list(network.decoder.states)
@@ -110,7 +109,7 @@ def write_graph(
     program.save(str(file))
 
 
-def halve(network: Tokenizer) -> None:
+def halve(network: TokenizerNetwork) -> None:
     """Round the large matrices to half precision, in which they ship; the codebook, which is compared, is not."""
     with torch.no_grad():
         for parameter in network.parameters():
@@ -203,7 +202,7 @@ def _places(weights: Path) -> dict[str, tuple[int, int]]:
     }
 
 
-def export(run: Path, out: Path, form: Input = "keypoints") -> TokenizerDirectory:
+def export(run: Path, out: Path, form: Input = "keypoints") -> TokenizerFiles:
     """Write the tokenizer directory of a run, replacing the graphs and weights that were there, not a model card.
 
     Raises TokenizerError where the run is damaged, has no codebook yet, or the live system has no use for it.
@@ -218,7 +217,7 @@ def export(run: Path, out: Path, form: Input = "keypoints") -> TokenizerDirector
     return tokenizer
 
 
-def export_network(network: Tokenizer, name: str, out: Path, form: Input = "keypoints") -> TokenizerDirectory:
+def export_network(network: TokenizerNetwork, name: str, out: Path, form: Input = "keypoints") -> TokenizerFiles:
     """Write a network as a tokenizer directory; checked, then put in place. Rounds the network's matrices (`halve`).
 
     Raises TokenizerError where the live system has no use for such a network.
@@ -278,7 +277,7 @@ def refuse(c: ModelConfig, form: Input) -> None:
             raise TokenizerError(f"this network cannot be exported: {what}")
 
 
-def _example(network: Tokenizer, form: Input, hops: int = 1) -> np.ndarray:
+def _example(network: TokenizerNetwork, form: Input, hops: int = 1) -> np.ndarray:
     c = network.config
     rng = np.random.default_rng(0)
     keypoints = rng.uniform(0.2, 0.8, (2, hops * c.packet, c.joints, c.dims + 1)).astype(np.float32)
@@ -286,7 +285,7 @@ def _example(network: Tokenizer, form: Input, hops: int = 1) -> np.ndarray:
     return keypoints if form == "keypoints" else draw(keypoints, c.grid, c.sigma)
 
 
-def check(network: Tokenizer, folder: Path, form: Input) -> None:
+def check(network: TokenizerNetwork, folder: Path, form: Input) -> None:
     """Run a few hops, a reset among them, through the network and the exported graphs; raise where they differ."""
     encoder, decoder = open_encoder(folder, "onnxruntime"), open_decoder(folder, "onnxruntime")
     c = network.config

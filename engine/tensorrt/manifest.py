@@ -18,7 +18,7 @@ import msgspec
 from engine.backends.base import Precision
 from engine.cache import cache_folder
 from engine.errors import EngineError
-from engine.spec import Part, Tokenizer, sha256
+from engine.spec import Part, TokenizerFiles, sha256
 from engine.tensorrt.library import EXTRA, FlavourName
 
 FILE = "manifest.json"
@@ -138,7 +138,7 @@ def misfit(manifest: Manifest, here: Here, what: str) -> str | None:
     return None
 
 
-def stale(manifest: Manifest, tokenizer: Tokenizer, precision: Precision) -> str | None:
+def stale(manifest: Manifest, tokenizer: TokenizerFiles, precision: Precision) -> str | None:
     """Say why an engine is not one of this tokenizer as it is now; None where it is."""
     if manifest.weights_hash != tokenizer.spec.weights_hash:
         return f"it was built from other weights ({manifest.weights_hash[:12]})"
@@ -165,7 +165,7 @@ def load_part(folder: Path, manifest: Manifest, part: Part) -> bytes:
     return data
 
 
-def find_engine(tokenizer: Tokenizer, precision: Precision, here: Here) -> tuple[Path, Manifest]:
+def find_engine(tokenizer: TokenizerFiles, precision: Precision, here: Here) -> tuple[Path, Manifest]:
     """Return the engine of this tokenizer that fits this machine, the one for most people at once.
 
     Raises EngineError where there is none, with what is wrong with those that are there.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from engine.backends.base import Arrays, Precision
 from engine.errors import EngineError
-from engine.spec import Part, Tokenizer
+from engine.spec import Part, TokenizerFiles
 from engine.state import DeviceState, State, rows
 from engine.tensorrt import cuda_graph
 from engine.tensorrt.cuda import Gpu, gpu
@@ -28,7 +28,7 @@ from engine.tensorrt.state_pool import Slot, Slots
 _IN, _OUT = "state.", "new_state."
 
 
-def open_engine(tokenizer: Tokenizer, part: Part, precision: Precision) -> "TensorRtGraph":
+def open_engine(tokenizer: TokenizerFiles, part: Part, precision: Precision) -> "TensorRtGraph":
     """Open the engine of this tokenizer that fits this machine.
 
     Raises ModuleNotFoundError where no TensorRT is installed; EngineError where there is no driver, GPU, memory or

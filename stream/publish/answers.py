@@ -6,7 +6,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Protocol
 
-from engine.spec import FILES, SUMS, Tokenizer, sha256
+from engine.spec import FILES, SUMS, TokenizerFiles, sha256
 from stream.publish.history import History
 from stream.wire.packets import LARGEST, decode
 from stream.wire.requests import (
@@ -55,7 +55,7 @@ class Archive(Protocol):
 class Answers:
     """Answers requests about one producer. For use from one thread."""
 
-    def __init__(self, history: History, tokenizer: Tokenizer | None, log: Archive | None) -> None:
+    def __init__(self, history: History, tokenizer: TokenizerFiles | None, log: Archive | None) -> None:
         self._history, self._tokenizer, self._log = history, tokenizer, log
         self._files: tuple[FileInfo, ...] | None = None
 

@@ -9,7 +9,7 @@ from typing import Self
 
 import zmq
 
-from engine.spec import Tokenizer
+from engine.spec import TokenizerFiles
 from stream.codec.recent import recall
 from stream.errors import KinetokenError, WireError
 from stream.publish.answers import Answers, Archive, Unanswerable
@@ -62,7 +62,7 @@ class ControlServer:
         history: History,
         bind: str | None = None,
         beside: str | None = None,
-        tokenizer: Tokenizer | None = None,
+        tokenizer: TokenizerFiles | None = None,
         log: Archive | None = None,
         security: Security = OPEN,
     ) -> None:

@@ -16,7 +16,7 @@ from engine.build import Wanted, build_tensorrt
 from engine.errors import EngineError
 from engine.int8 import calibration
 from engine.sample_windows import Windows, read_windows
-from engine.spec import Tokenizer, load_tokenizer, shipped, write_sums
+from engine.spec import TokenizerFiles, load_tokenizer, shipped, write_sums
 from engine.tensorrt import manifest as manifests
 from engine.tensorrt.compiler import DEFAULT_ARCHITECTURES, architectures, compile_graph
 from engine.tensorrt.library import Flavour, load_flavour
@@ -39,7 +39,7 @@ def flavour() -> Flavour:
 
 
 @pytest.fixture
-def sample(tmp_path: Path) -> Tokenizer:
+def sample(tmp_path: Path) -> TokenizerFiles:
     """A tiny tokenizer."""
     write_tokenizer(tmp_path / "tiny")
     write_encoder(tmp_path / "tiny" / "encoder.onnx")
@@ -89,7 +89,7 @@ def test_half_precision_is_smaller(cache: Path, flavour: Flavour) -> None:
 
 
 def test_the_second_build_says_it_is_there_and_force_builds_again(
-    sample: Tokenizer, cache: Path, capsys: pytest.CaptureFixture[str]
+    sample: TokenizerFiles, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     argv = ["--tokenizer", str(sample.folder), "--backend", "tensorrt", "--max-batch", "4", "--gpu-arch", "8.9", "8.6"]
     assert build.main(argv) == 0
@@ -110,7 +110,7 @@ def test_the_second_build_says_it_is_there_and_force_builds_again(
     assert [path.name for path in (cache / "tensorrt").iterdir()] == [folder.name]
 
 
-def test_out_and_info(sample: Tokenizer, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_out_and_info(sample: TokenizerFiles, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["--tokenizer", str(sample.folder), "--backend", "tensorrt", "--out", str(tmp_path / "out")]
     assert build.main(argv) == 0
     (folder,) = (tmp_path / "out").iterdir()
@@ -131,7 +131,7 @@ def test_out_and_info(sample: Tokenizer, tmp_path: Path, cache: Path, capsys: py
 
 
 def test_an_unsupported_layer_is_refused_in_the_parsers_words(
-    sample: Tokenizer, cache: Path, capsys: pytest.CaptureFixture[str]
+    sample: TokenizerFiles, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = onnx.load(str(sample.graph("decoder")))
     node = next(node for node in model.graph.node if node.output[0] == "joints")
@@ -149,7 +149,7 @@ def test_an_unsupported_layer_is_refused_in_the_parsers_words(
 
 
 def test_a_graph_that_is_not_what_the_configuration_says_is_not_built(
-    sample: Tokenizer, cache: Path, capsys: pytest.CaptureFixture[str]
+    sample: TokenizerFiles, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sample.graph("decoder").write_bytes(sample.graph("encoder").read_bytes())
     write_sums(sample.folder)
@@ -159,7 +159,7 @@ def test_a_graph_that_is_not_what_the_configuration_says_is_not_built(
 
 
 def test_without_a_place_for_engines_what_needs_none_goes_on(
-    sample: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    sample: TokenizerFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("KINETOKEN_CACHE", str(tmp_path / "file"))
@@ -170,7 +170,7 @@ def test_without_a_place_for_engines_what_needs_none_goes_on(
     assert "no place for compiled graphs" in capsys.readouterr().err
 
 
-def test_one_tensorrt_has_one_logger_for_the_whole_process(sample: Tokenizer, flavour: Flavour) -> None:
+def test_one_tensorrt_has_one_logger_for_the_whole_process(sample: TokenizerFiles, flavour: Flavour) -> None:
     # It calls the first one for ever: another that took its place, and went, would be called after its end.
     assert load_flavour("tensorrt_rtx") is flavour
     flavour.log.log(flavour.module.ILogger.ERROR, "of  something\nelse")
@@ -208,7 +208,7 @@ def test_bad_flags_end_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--data is what int8 is calibrated on; fp32 needs none" in capsys.readouterr().err
 
 
-def test_openvino_fills_its_cache(sample: Tokenizer, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_openvino_fills_its_cache(sample: TokenizerFiles, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tokenizer = load_tokenizer("heatmap2d-f8")
     build.build_openvino(tokenizer, "fp32", 1)
     assert [*(cache / "openvino").iterdir()]
@@ -223,7 +223,7 @@ def test_architectures_are_those_the_library_knows(flavour: Flavour) -> None:
 # --- precision ---
 
 
-def feeds_of(tokenizer: Tokenizer, part: Any) -> list[dict[str, NDArray[Any]]]:
+def feeds_of(tokenizer: TokenizerFiles, part: Any) -> list[dict[str, NDArray[Any]]]:
     windows = read_windows(tokenizer.spec, [])
     return list(calibration(tokenizer, part, Windows(windows.keypoints[:2, :6], windows.side[:2, :6])))
 

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from engine.measure.flops import count_flop
 from engine.spec import load_tokenizer
 from training.export import EncoderGraph
-from training.model.tokenizer import ModelConfig, Tokenizer
+from training.model.tokenizer import ModelConfig, TokenizerNetwork
 
 
 def write(file: Path, node: onnx.NodeProto, x: list[int], weights: tuple[int, ...], y_rank: int) -> Path:
@@ -49,7 +49,7 @@ def test_a_transposed_convolution(tmp_path: Path) -> None:
 
 def test_a_shipped_encoder_is_counted_as_pytorch_counts_its_network() -> None:
     tokenizer = load_tokenizer("heatmap2d-f8")
-    network = Tokenizer(ModelConfig()).eval()
+    network = TokenizerNetwork(ModelConfig()).eval()
     states = network.encoder.states
     feeds = (torch.zeros(1, 8, 17, 3), torch.zeros(1), *(torch.zeros(1, *shape) for shape in states.values()))
     with FlopCounterMode(display=False) as counter, torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Tokenizer directories and sessions: what is refused and how, and the exactness of what runs."""
+"""TokenizerNetwork directories and sessions: what is refused and how, and the exactness of what runs."""
 
 import shutil
 from pathlib import Path
@@ -15,7 +15,7 @@ from engine.session import Backend, Decoder, Encoder, open_decoder, open_encoder
 from engine.spec import TokenizerSpec, load_tokenizer, sha256, shipped, write_sums
 from stream.motion.heatmap import draw
 from training.export import export_network
-from training.model.tokenizer import ModelConfig, Tokenizer
+from training.model.tokenizer import ModelConfig, TokenizerNetwork
 
 BACKENDS: tuple[Backend, ...] = ("onnxruntime", "openvino")
 
@@ -24,7 +24,7 @@ BACKENDS: tuple[Backend, ...] = ("onnxruntime", "openvino")
 def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A small tokenizer of random weights, exported in both forms of input."""
     torch.manual_seed(0)
-    network = Tokenizer(ModelConfig(grid=32, frame_channels=32, token_channels=32, token_blocks=1)).eval()
+    network = TokenizerNetwork(ModelConfig(grid=32, frame_channels=32, token_channels=32, token_blocks=1)).eval()
     codebook: Any = network.quantizer._codebook
     codebook.initted.fill_(True)
     codebook.embed.copy_(torch.nn.functional.normalize(torch.randn_like(codebook.embed), dim=-1))

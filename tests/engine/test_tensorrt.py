@@ -20,7 +20,7 @@ from engine.build import Wanted, _target, build_tensorrt
 from engine.errors import EngineError, TokenizerError
 from engine.sample_windows import Windows, read_windows
 from engine.session import open_decoder, open_encoder
-from engine.spec import Tokenizer, load_tokenizer, sha256, shipped
+from engine.spec import TokenizerFiles, load_tokenizer, sha256, shipped
 from engine.state import DeviceState, join, split
 from engine.tensorrt import cuda, cuda_graph
 from engine.tensorrt import manifest as manifests
@@ -39,7 +39,7 @@ MOST = 4
 NAME = "heatmap2d-f8"
 
 
-def short(tokenizer: Tokenizer) -> Windows:
+def short(tokenizer: TokenizerFiles) -> Windows:
     """A few hops of the built-in motion, with resets and exchanges among them."""
     windows = read_windows(tokenizer.spec, [])
     return Windows(windows.keypoints[:, :14], windows.side[:, :14])
@@ -56,7 +56,7 @@ def why_no_gpu() -> str:
 
 
 @pytest.fixture
-def tokenizer() -> Tokenizer:
+def tokenizer() -> TokenizerFiles:
     return load_tokenizer(NAME)
 
 
@@ -73,7 +73,7 @@ class Rig:
         manifests.write_manifest(self.folder, msgspec.structs.replace(manifests.read_manifest(self.folder), **fields))
 
 
-def write_engine(folder: Path, tokenizer: Tokenizer) -> None:
+def write_engine(folder: Path, tokenizer: TokenizerFiles) -> None:
     """Write an engine that the stand-ins run: the graphs themselves."""
     folder.mkdir(mode=0o700, parents=True)
     parts = {}
@@ -145,14 +145,14 @@ def install(monkeypatch: pytest.MonkeyPatch, driver: FakeDriver) -> None:
     monkeypatch.setattr(tensorrt, "present", lambda: True)
 
 
-def test_a_step_gives_what_the_graph_gives_whoever_comes_and_goes(rig: Rig, tokenizer: Tokenizer) -> None:
+def test_a_step_gives_what_the_graph_gives_whoever_comes_and_goes(rig: Rig, tokenizer: TokenizerFiles) -> None:
     verdict = verify(tokenizer, "tensorrt", "fp32", short(tokenizer), batches=(1, 3, 2 * MOST + 1))
     assert verdict.passed
     assert verdict.encoding.equal == 1
     assert verdict.decoding.box < 1e-5
 
 
-def test_the_pipeline_makes_the_same_tokens_with_states_on_the_device(rig: Rig, tokenizer: Tokenizer) -> None:
+def test_the_pipeline_makes_the_same_tokens_with_states_on_the_device(rig: Rig, tokenizer: TokenizerFiles) -> None:
     def hops(pipeline: Pipeline) -> list[Any]:
         out = []
         for frame in range(60):
@@ -168,7 +168,7 @@ def test_the_pipeline_makes_the_same_tokens_with_states_on_the_device(rig: Rig, 
     assert (np.stack([hop.ids for hop in one]) == np.stack([hop.ids for hop in two])).mean() > 0.999
 
 
-def test_the_two_sets_change_roles_and_the_same_people_copy_nothing(rig: Rig, tokenizer: Tokenizer) -> None:
+def test_the_two_sets_change_roles_and_the_same_people_copy_nothing(rig: Rig, tokenizer: TokenizerFiles) -> None:
     encoder = open_encoder(tokenizer, "tensorrt")
     x = read_windows(tokenizer.spec, []).people(3).keypoints
     state = encoder.init_state(3)
@@ -183,7 +183,7 @@ def test_the_two_sets_change_roles_and_the_same_people_copy_nothing(rig: Rig, to
     assert sorted(graph.launches - was for graph, was in zip(rig.graphs, before, strict=True)) == [0, 3, 3]  # 0: checks
 
 
-def test_people_who_change_batches_cost_copies_but_no_allocation(rig: Rig, tokenizer: Tokenizer) -> None:
+def test_people_who_change_batches_cost_copies_but_no_allocation(rig: Rig, tokenizer: TokenizerFiles) -> None:
     encoder = open_encoder(tokenizer, "tensorrt")
     x = read_windows(tokenizer.spec, []).people(4).keypoints
     state = encoder.init_state(4)
@@ -200,7 +200,9 @@ def test_people_who_change_batches_cost_copies_but_no_allocation(rig: Rig, token
     assert rig.driver.copies == moved + 4 * 2 * 4 * len(tokenizer.spec.encoder_states)
 
 
-def test_a_state_on_the_device_reads_like_one_of_the_host_and_goes_both_ways(rig: Rig, tokenizer: Tokenizer) -> None:
+def test_a_state_on_the_device_reads_like_one_of_the_host_and_goes_both_ways(
+    rig: Rig, tokenizer: TokenizerFiles
+) -> None:
     device, host = open_encoder(tokenizer, "tensorrt"), open_encoder(tokenizer, "onnxruntime")
     x = read_windows(tokenizer.spec, []).people(2).keypoints
     go_on = np.zeros(2, bool)
@@ -229,7 +231,7 @@ def test_a_state_on_the_device_reads_like_one_of_the_host_and_goes_both_ways(rig
         device.step(chunk[:0], go_on[:0], device.init_state(0))
 
 
-def test_places_of_people_who_left_are_used_again(rig: Rig, tokenizer: Tokenizer) -> None:
+def test_places_of_people_who_left_are_used_again(rig: Rig, tokenizer: TokenizerFiles) -> None:
     encoder = open_encoder(tokenizer, "tensorrt")
     x = np.ascontiguousarray(read_windows(tokenizer.spec, []).people(1).keypoints[:, 0])
     reset = np.zeros(1, bool)
@@ -242,7 +244,7 @@ def test_places_of_people_who_left_are_used_again(rig: Rig, tokenizer: Tokenizer
     assert rig.driver.allocations == taken
 
 
-def test_all_is_released_in_order_the_context_last(rig: Rig, tokenizer: Tokenizer) -> None:
+def test_all_is_released_in_order_the_context_last(rig: Rig, tokenizer: TokenizerFiles) -> None:
     encoder, decoder = open_encoder(tokenizer, "tensorrt"), open_decoder(tokenizer, "tensorrt")
     encoder.warm((1, 3))
     decoder.warm((2,))
@@ -258,13 +260,13 @@ def test_all_is_released_in_order_the_context_last(rig: Rig, tokenizer: Tokenize
         decoder.init_state(1)
 
 
-def test_sessions_share_one_context(rig: Rig, tokenizer: Tokenizer) -> None:
+def test_sessions_share_one_context(rig: Rig, tokenizer: TokenizerFiles) -> None:
     open_encoder(tokenizer, "tensorrt"), open_decoder(tokenizer, "tensorrt")
     assert len(cuda._found) == 1
 
 
 def test_a_step_that_cannot_be_recorded_runs_as_it_is(
-    rig: Rig, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, tokenizer: TokenizerFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(stream: int, work: Callable[[], None]) -> FakeGraph:
         raise EngineError("CUDA graphs: the driver answers with error 900")
@@ -275,7 +277,7 @@ def test_a_step_that_cannot_be_recorded_runs_as_it_is(
 
 
 def test_a_recording_that_the_gpu_ends_runs_as_it_is(
-    rig: Rig, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, tokenizer: TokenizerFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def end(stream: int, work: Callable[[], None]) -> FakeGraph:
         raise rig.driver.Error("cuMemcpyHtoDAsync failed: operation failed due to a previous error during capture")
@@ -310,7 +312,7 @@ def test_work_that_cannot_be_recorded_leaves_nothing_behind(monkeypatch: pytest.
     assert called[-2:] == ["cuGraphExecDestroy", "cuGraphDestroy"]
 
 
-def test_memory_is_free_as_soon_as_nobody_holds_the_session(rig: Rig, tokenizer: Tokenizer) -> None:
+def test_memory_is_free_as_soon_as_nobody_holds_the_session(rig: Rig, tokenizer: TokenizerFiles) -> None:
     encoder = open_encoder(tokenizer, "tensorrt")
     encoder.warm((1, 2))
     gc.disable()
@@ -321,7 +323,7 @@ def test_memory_is_free_as_soon_as_nobody_holds_the_session(rig: Rig, tokenizer:
         gc.enable()
 
 
-def test_after_warming_up_a_live_step_prepares_nothing(rig: Rig, tokenizer: Tokenizer) -> None:
+def test_after_warming_up_a_live_step_prepares_nothing(rig: Rig, tokenizer: TokenizerFiles) -> None:
     encoder = open_encoder(tokenizer, "tensorrt")
     x = np.ascontiguousarray(read_windows(tokenizer.spec, []).people(4).keypoints[:, 0])
     encoder.warm((1, 2, 4))
@@ -333,7 +335,7 @@ def test_after_warming_up_a_live_step_prepares_nothing(rig: Rig, tokenizer: Toke
     assert (len(rig.graphs), rig.driver.allocations) == (recorded, taken)
 
 
-def test_both_flavours_run(rig: Rig, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_flavours_run(rig: Rig, tokenizer: TokenizerFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     flavour = Flavour("tensorrt_rtx", "1.7", fake_tensorrt(rig.driver, rtx=True))
     monkeypatch.setattr(tensorrt, "installed", lambda: [flavour])
     rig.change(flavour="tensorrt_rtx", version="1.7", gpu=None, capabilities=("8.6", "8.9"))
@@ -342,14 +344,14 @@ def test_both_flavours_run(rig: Rig, tokenizer: Tokenizer, monkeypatch: pytest.M
     assert max(graph.launches for graph in rig.graphs) > 3
 
 
-def test_an_engine_that_fits_goes_before_all_others(rig: Rig, tokenizer: Tokenizer) -> None:
+def test_an_engine_that_fits_goes_before_all_others(rig: Rig, tokenizer: TokenizerFiles) -> None:
     encoder = open_encoder(tokenizer)
     assert (encoder.backend, encoder.why) == ("tensorrt", "an engine for this GPU is here")
 
 
 @pytest.mark.parametrize("fails", ["first step", "pinned memory"])
 def test_an_engine_that_fails_late_leaves_the_work_to_the_others(
-    rig: Rig, tokenizer: Tokenizer, fails: str, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, tokenizer: TokenizerFiles, fails: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments: Any) -> None:
         raise rig.driver.MemoryError("cuMemHostAlloc failed: out of memory")
@@ -362,7 +364,7 @@ def test_an_engine_that_fails_late_leaves_the_work_to_the_others(
     assert "not tensorrt: the Fake 4090 gave up" in encoder.why
 
 
-def test_a_damaged_manifest_of_something_else_does_not_hide_the_advice(rig: Rig, tokenizer: Tokenizer) -> None:
+def test_a_damaged_manifest_of_something_else_does_not_hide_the_advice(rig: Rig, tokenizer: TokenizerFiles) -> None:
     other = manifests.engines_folder() / "aaa"
     other.mkdir()
     (other / "manifest.json").write_text("{")
@@ -372,7 +374,9 @@ def test_a_damaged_manifest_of_something_else_does_not_hide_the_advice(rig: Rig,
         open_encoder(tokenizer, "tensorrt")
 
 
-def test_a_tokenizer_of_ones_own_is_built_again_from_its_folder(rig: Rig, tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_a_tokenizer_of_ones_own_is_built_again_from_its_folder(
+    rig: Rig, tokenizer: TokenizerFiles, tmp_path: Path
+) -> None:
     mine = load_tokenizer(shutil.copytree(tokenizer.folder, tmp_path / "mine"))
     rig.change(version="10.1")
     with pytest.raises(EngineError, match=rf"build again: python -m engine\.build --tokenizer {mine.folder} "):
@@ -392,7 +396,7 @@ def test_a_tokenizer_of_ones_own_is_built_again_from_its_folder(rig: Rig, tokeni
     ],
 )
 def test_an_engine_that_does_not_fit_is_refused(
-    rig: Rig, tokenizer: Tokenizer, change: dict[str, Any], message: str
+    rig: Rig, tokenizer: TokenizerFiles, change: dict[str, Any], message: str
 ) -> None:
     rig.change(**change)
     with pytest.raises(EngineError, match=message):
@@ -402,14 +406,14 @@ def test_an_engine_that_does_not_fit_is_refused(
     assert "not tensorrt: " in encoder.why
 
 
-def test_an_engine_of_other_graphs_is_not_taken(rig: Rig, tokenizer: Tokenizer) -> None:
+def test_an_engine_of_other_graphs_is_not_taken(rig: Rig, tokenizer: TokenizerFiles) -> None:
     parts = manifests.read_manifest(rig.folder).parts
     rig.change(parts=parts | {"decoder": msgspec.structs.replace(parts["decoder"], onnx="0" * 64)})
     with pytest.raises(EngineError, match="no TensorRT engine"):
         open_encoder(tokenizer, "tensorrt")
 
 
-def test_a_damaged_or_open_engine_is_refused(rig: Rig, tokenizer: Tokenizer) -> None:
+def test_a_damaged_or_open_engine_is_refused(rig: Rig, tokenizer: TokenizerFiles) -> None:
     file = rig.folder / "encoder.engine"
     file.chmod(0o666)
     with pytest.raises(EngineError, match="can be written by others, and an engine is code"):
@@ -429,7 +433,7 @@ def test_a_damaged_or_open_engine_is_refused(rig: Rig, tokenizer: Tokenizer) -> 
         open_encoder(tokenizer, "tensorrt")
 
 
-def test_too_little_memory_is_said_with_the_figures(rig: Rig, tokenizer: Tokenizer) -> None:
+def test_too_little_memory_is_said_with_the_figures(rig: Rig, tokenizer: TokenizerFiles) -> None:
     rig.driver.total = 1 << 20
     with pytest.raises(EngineError, match=r"too little memory on the Fake 4090: \d+ MiB needed, \d+ MiB free; close"):
         open_encoder(tokenizer, "tensorrt")
@@ -473,7 +477,7 @@ def test_no_pycuda_and_no_driver_are_one_clear_line(monkeypatch: pytest.MonkeyPa
 
 
 def test_without_tensorrt_the_backend_says_what_to_install(
-    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+    tokenizer: TokenizerFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tensorrt, "present", lambda: False)
     with pytest.raises(TokenizerError, match=r"tensorrt is not installed .*pip install 'kinetoken\[tensorrt\]'"):

@@ -15,17 +15,17 @@ from engine.backends.base import Precision
 from engine.errors import EngineError
 from engine.sample_windows import BUILT_IN, Windows, read_windows
 from engine.session import Backend, Encoder, open_decoder, open_encoder
-from engine.spec import Tokenizer, load_tokenizer, sha256, shipped, write_sums
+from engine.spec import TokenizerFiles, load_tokenizer, sha256, shipped, write_sums
 from engine.verify import Verdict, compare_decoders, compare_encoders, verify
 from stream.motion.skeleton import FROM_PANOPTIC19
 
 
 @pytest.fixture
-def tokenizer() -> Tokenizer:
+def tokenizer() -> TokenizerFiles:
     return load_tokenizer("heatmap2d-f8")
 
 
-def short(tokenizer: Tokenizer) -> Windows:
+def short(tokenizer: TokenizerFiles) -> Windows:
     windows = read_windows(tokenizer.spec, [])
     return Windows(windows.keypoints[:, :14], windows.side[:, :14])
 
@@ -42,7 +42,7 @@ def test_float32_engines_pass(name: str, backend: Backend) -> None:
     assert verdict.decoding.joints == 14 * 4 * tokenizer.spec.hop * 17
 
 
-def test_another_encoder_is_seen(tokenizer: Tokenizer) -> None:
+def test_another_encoder_is_seen(tokenizer: TokenizerFiles) -> None:
     """One whose states are lost on the way: every window is encoded as the first."""
 
     class Forgetful(Encoder):
@@ -55,7 +55,7 @@ def test_another_encoder_is_seen(tokenizer: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8"])
-def test_bounds_depend_on_the_precision(precision: Precision, tokenizer: Tokenizer) -> None:
+def test_bounds_depend_on_the_precision(precision: Precision, tokenizer: TokenizerFiles) -> None:
     least = 0.999 if precision == "fp32" else 0.97
     decoding = command.Decoding(1e-4, 1.9, 0.0, 10)
     for equal, mm, passed in ((least, 1.9, True), (least - 1e-4, 1.9, False), (1.0, 2.1, False)):
@@ -82,7 +82,7 @@ def test_the_command_says_what_it_found_and_ends_accordingly(
         command.main([*flags[:-1], "0"])
 
 
-def test_a_tokenizer_of_heatmaps_is_refused(tokenizer: Tokenizer) -> None:
+def test_a_tokenizer_of_heatmaps_is_refused(tokenizer: TokenizerFiles) -> None:
     spec = msgspec.structs.replace(tokenizer.spec, input="heatmaps")
     with pytest.raises(EngineError, match="takes no keypoints hop by hop: export it with --input keypoints"):
         read_windows(spec, [])
@@ -95,7 +95,7 @@ def test_the_built_in_motion_is_the_demos() -> None:
         np.testing.assert_allclose(kept["side"], side, rtol=1e-4)
 
 
-def test_more_people_than_there_are_start_elsewhere(tokenizer: Tokenizer) -> None:
+def test_more_people_than_there_are_start_elsewhere(tokenizer: TokenizerFiles) -> None:
     windows = read_windows(tokenizer.spec, [])
     people = len(windows.side)
     crowd = windows.people(2 * people)
@@ -122,7 +122,7 @@ def test_recordings_become_windows(dims: int, tmp_path: Path) -> None:
     np.testing.assert_allclose(shape, inside - inside[:1], atol=1e-2)
 
 
-def test_real_recordings_are_read(shared: Path, tokenizer: Tokenizer) -> None:
+def test_real_recordings_are_read(shared: Path, tokenizer: TokenizerFiles) -> None:
     files = sorted((shared / "data").rglob("*.npz"))
     readable = [file for file in files if {"joints", "fps"} <= set(np.load(file).files)][:2]
     if not readable:
@@ -133,7 +133,7 @@ def test_real_recordings_are_read(shared: Path, tokenizer: Tokenizer) -> None:
     assert verify(tokenizer, "openvino", "fp32", few, batches=(2,)).passed
 
 
-def test_a_changed_weight_fails(tmp_path: Path, tokenizer: Tokenizer) -> None:
+def test_a_changed_weight_fails(tmp_path: Path, tokenizer: TokenizerFiles) -> None:
     """The decoder of one tokenizer and a slightly bent one of the same name are told apart."""
     graph = onnx.load(str(tokenizer.graph("decoder")))
     bias = next(t for t in graph.graph.initializer if t.dims == [17] or "bias" in t.name)

@@ -9,12 +9,12 @@ import torch
 
 from engine.errors import TokenizerError
 from engine.session import open_decoder, open_encoder
-from engine.spec import Tokenizer as Directory
+from engine.spec import TokenizerFiles
 from stream.codec.encode import Pipeline
 from stream.sources.base import PoseFrame
 from stream.sources.demo import demo_pose
 from training.export import export_network
-from training.model.tokenizer import ModelConfig, Tokenizer
+from training.model.tokenizer import ModelConfig, TokenizerNetwork
 
 SIZES: dict[str, Any] = {
     "dims": 3, "grid": 32, "hop": 4, "cells": 4, "basis": 4, "vocabulary": 32, "frame_channels": 32,
@@ -36,11 +36,11 @@ KINDS: dict[str, tuple[dict[str, Any], tuple[int, int, int, int], tuple[int, int
 }
 
 
-def make(**keys: Any) -> Tokenizer:
+def make(**keys: Any) -> TokenizerNetwork:
     """A network whose codebook has begun, from one batch of random motion."""
     torch.manual_seed(0)
     config = ModelConfig(**{**SIZES, **keys})
-    network = Tokenizer(config)
+    network = TokenizerNetwork(config)
     points = torch.rand(4, 2 * config.packet, config.views * 17, config.dims + 1)
     points[..., -1] = 1
     for part in points.split(config.packet, dim=1):
@@ -48,7 +48,7 @@ def make(**keys: Any) -> Tokenizer:
     return network.eval()
 
 
-def exported(kind: str, folder: Path) -> Directory:
+def exported(kind: str, folder: Path) -> TokenizerFiles:
     return export_network(make(**KINDS[kind][0]), kind.replace(",", "").replace(" ", "-"), folder / "out")
 
 
@@ -86,7 +86,7 @@ def test_every_kind_is_exported_and_runs_live(kind: str, tmp_path: Path) -> None
     ],
 )
 def test_what_cannot_run_live_is_refused(keys: dict[str, Any], form: Any, message: str, tmp_path: Path) -> None:
-    network = Tokenizer(ModelConfig(**{**SIZES, **keys}))
+    network = TokenizerNetwork(ModelConfig(**{**SIZES, **keys}))
     with pytest.raises(TokenizerError, match=message):
         export_network(network, "unfit", tmp_path / "out", form)
     assert not (tmp_path / "out").exists()

@@ -14,7 +14,7 @@ from training.evaluation.pictures import combined
 from training.evaluation.roundtrip import Drawn, Tokens
 from training.model.config import ModelConfig
 from training.model.heatmaps import draw_maps
-from training.model.tokenizer import Reconstruction, Tokenizer
+from training.model.tokenizer import Reconstruction, TokenizerNetwork
 from training.run.trainer import load_network, need_codebook
 
 FRAMES = 64
@@ -27,7 +27,7 @@ WINDOWS = 4
 class NetworkCodec:
     """A network as a codec. Its pictures are the heatmaps that it decodes itself, all maps of a plane as one."""
 
-    def __init__(self, network: Tokenizer) -> None:
+    def __init__(self, network: TokenizerNetwork) -> None:
         self.network = network
 
     def draw(self, keypoints: Array) -> Drawn:

@@ -15,7 +15,7 @@ from training.data.windows import Array
 from training.evaluation.metrics import token_metrics
 from training.evaluation.network_codec import NetworkCodec, by_level
 from training.evaluation.roundtrip import Tokens, long_enough, run_clip
-from training.model.tokenizer import Tokenizer
+from training.model.tokenizer import TokenizerNetwork
 
 EVERY = 5
 """Every fifth recording is looked at. The figures to quote are those of training.evaluate, on all of them."""
@@ -27,7 +27,7 @@ FRAMES = 64
 class JointCodec:
     """A network whose joints alone are wanted: no heatmap is drawn, so whole recordings fit in memory."""
 
-    def __init__(self, network: Tokenizer) -> None:
+    def __init__(self, network: TokenizerNetwork) -> None:
         self.network = network
 
     def roundtrip(self, keypoints: Array) -> tuple[Tokens, Array]:
@@ -49,7 +49,7 @@ def read_sets(config: TrainConfig) -> dict[str, list[Clip]]:
     return {path: long_enough(read_clips(root / path), packet)[::EVERY] for path in config.data.validate}
 
 
-def look(network: Tokenizer, sets: Mapping[str, Sequence[Clip]]) -> dict[str, dict[str, float]]:
+def look(network: TokenizerNetwork, sets: Mapping[str, Sequence[Clip]]) -> dict[str, dict[str, float]]:
     """Return figures of a network on each set: the mean error of its joints, or of its maps, and the ids in use.
 
     The network is left in training mode.
@@ -83,7 +83,7 @@ def beginning(clip: Clip, packet: int) -> Clip:
     return clip.part(0, int((frames + 1) * clip.fps / FPS) + 2)
 
 
-def film(network: Tokenizer, clip: Clip) -> NDArray[np.uint8]:
+def film(network: TokenizerNetwork, clip: Clip) -> NDArray[np.uint8]:
     """Return pictures of the start of a recording: what goes in, what comes out and the difference, [T, H, W].
 
     The planes of a 3D body, or the cameras, are above each other.

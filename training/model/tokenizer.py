@@ -19,7 +19,7 @@ from training.model.patch import Decoder, Encoder, PatchDecoder
 from training.model.quantizers import make_quantizer
 from training.model.streaming import State, reset_rows, zero_state
 
-__all__ = ["ModelConfig", "Reconstruction", "Tokenizer"]
+__all__ = ["ModelConfig", "Reconstruction", "TokenizerNetwork"]
 
 ALL = slice(None)
 
@@ -58,7 +58,7 @@ class Reconstruction:
         return outer(down, across).clamp(max=1.0)
 
 
-class Tokenizer(nn.Module):
+class TokenizerNetwork(nn.Module):
     """Encoder, quantizer and decoder. dead_below: uses per step below which a code of the codebook is revived."""
 
     def __init__(self, config: ModelConfig, dead_below: float = 0.0) -> None:

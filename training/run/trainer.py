@@ -14,18 +14,18 @@ from training.config import TrainConfig, load_config
 from training.model.discriminator import Adversary, random_stretch
 from training.model.losses import total_loss, true_maps
 from training.model.lpips import FRAMES, Perceptual, pictures
-from training.model.tokenizer import Reconstruction, Tokenizer
+from training.model.tokenizer import Reconstruction, TokenizerNetwork
 from training.run import distributed as parallel
 from training.run.schedule import learning_rate, temperature
 
 
-def build(config: TrainConfig) -> Tokenizer:
+def build(config: TrainConfig) -> TokenizerNetwork:
     """Make the network, its codebook revived in proportion to how many tokens a step has."""
     tokens_per_code = config.tokens_per_step * parallel.world() / config.model.vocabulary
-    return Tokenizer(config.model, dead_below=config.optim.dead_share * tokens_per_code)
+    return TokenizerNetwork(config.model, dead_below=config.optim.dead_share * tokens_per_code)
 
 
-def load_network(folder: Path) -> Tokenizer:
+def load_network(folder: Path) -> TokenizerNetwork:
     """Return the network of a run as it was last saved, in evaluation mode, on the CPU.
 
     Raises TokenizerError where the checkpoint is damaged or does not fit the run's configuration.
@@ -33,7 +33,7 @@ def load_network(folder: Path) -> Tokenizer:
     return load_trained(folder)[0]
 
 
-def load_trained(folder: Path) -> tuple[Tokenizer, int]:
+def load_trained(folder: Path) -> tuple[TokenizerNetwork, int]:
     """Return the network of `load_network` and the step at which it was saved."""
     checkpoint = folder / "checkpoint.pt"
     try:
@@ -48,7 +48,7 @@ def load_trained(folder: Path) -> tuple[Tokenizer, int]:
         raise _of_another(checkpoint, error) from None
 
 
-def need_codebook(network: Tokenizer, folder: Path) -> None:
+def need_codebook(network: TokenizerNetwork, folder: Path) -> None:
     """Raise TokenizerError where a run was stopped before its codebook began."""
     if not network.has_codebook:
         raise TokenizerError(
@@ -74,7 +74,7 @@ def _read(checkpoint: Path) -> dict[str, Any]:
     return state
 
 
-def make_optimisers(network: Tokenizer, config: TrainConfig) -> list[torch.optim.Optimizer]:
+def make_optimisers(network: TokenizerNetwork, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """Return the optimisers: matrices between features learn by Muon; all else, and what meets the outside, by Adam."""
     o = config.optim
     outside = ("head", "presence")

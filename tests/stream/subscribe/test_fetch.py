@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from control_samples import Relay, Source
-from engine.spec import Tokenizer, load_tokenizer
+from engine.spec import TokenizerFiles, load_tokenizer
 from stream.client import Counters, TokenStream
 from stream.errors import TokenizerError
 from stream.subscribe.control_client import Asker
@@ -22,7 +22,7 @@ BOX = (100.0, 50.0, 80.0)
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> TokenizerFiles:
     folder = tmp_path_factory.mktemp("tokenizers") / "running-sum"
     write_tokenizer(folder)
     (folder / "README.md").write_text("# running sum\n")
@@ -37,7 +37,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def source(tokenizer: Tokenizer) -> Iterator[Source]:
+def source(tokenizer: TokenizerFiles) -> Iterator[Source]:
     with Source(tokenizer=tokenizer) as source:
         yield source
 
@@ -46,7 +46,7 @@ def place(total: float) -> float:
     return 100 + 80 * (total - 0.5)
 
 
-def test_the_files_come_over_the_wire_and_decode(source: Source, tokenizer: Tokenizer, cache: Path) -> None:
+def test_the_files_come_over_the_wire_and_decode(source: Source, tokenizer: TokenizerFiles, cache: Path) -> None:
     hop = {"tokenizer": tokenizer.spec.label, "ids": np.full(GRID, 256), "box": BOX}
     with TokenStream(source.address, decode=True) as stream:
         assert source.publisher.wait_for_subscriber(PATIENCE)
@@ -62,7 +62,7 @@ def test_the_files_come_over_the_wire_and_decode(source: Source, tokenizer: Toke
         assert (folder / file.name).read_bytes() == file.read_bytes()
 
 
-def test_what_was_fetched_is_not_fetched_again(source: Source, tokenizer: Tokenizer, cache: Path) -> None:
+def test_what_was_fetched_is_not_fetched_again(source: Source, tokenizer: TokenizerFiles, cache: Path) -> None:
     with Asker(source.control.address) as asker:
         folder = fetch_tokenizer(tokenizer.spec.label, asker, cache)
         asked = source.control.counters.requests
@@ -97,7 +97,7 @@ def test_a_tokenizer_that_the_producer_has_not_is_an_error_that_says_so(source: 
     assert not cache.exists() or not any(cache.iterdir())
 
 
-def test_files_changed_on_the_way_are_refused(tokenizer: Tokenizer, cache: Path, tmp_path: Path) -> None:
+def test_files_changed_on_the_way_are_refused(tokenizer: TokenizerFiles, cache: Path, tmp_path: Path) -> None:
     folder = tmp_path / "changed"
     shutil.copytree(tokenizer.folder, folder)
     changed = load_tokenizer(folder)
@@ -109,7 +109,7 @@ def test_files_changed_on_the_way_are_refused(tokenizer: Tokenizer, cache: Path,
     assert not any(cache.iterdir())
 
 
-def test_files_that_contradict_each_other_are_refused(tokenizer: Tokenizer, cache: Path, tmp_path: Path) -> None:
+def test_files_that_contradict_each_other_are_refused(tokenizer: TokenizerFiles, cache: Path, tmp_path: Path) -> None:
     folder = tmp_path / "changed"
     shutil.copytree(tokenizer.folder, folder)
     changed = load_tokenizer(folder)
@@ -123,13 +123,15 @@ def test_files_that_contradict_each_other_are_refused(tokenizer: Tokenizer, cach
     assert not any(cache.iterdir())
 
 
-def test_a_cache_that_cannot_be_written_is_named(source: Source, tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_named(source: Source, tokenizer: TokenizerFiles, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with Asker(source.control.address) as asker, pytest.raises(TokenizerError, match="cannot keep the tokenizer"):
         fetch_tokenizer(tokenizer.spec.label, asker, tmp_path / "file" / "cache")
 
 
-def test_joining_late_decodes_exactly_from_the_first_packet(source: Source, tokenizer: Tokenizer, cache: Path) -> None:
+def test_joining_late_decodes_exactly_from_the_first_packet(
+    source: Source, tokenizer: TokenizerFiles, cache: Path
+) -> None:
     hop = {"tokenizer": tokenizer.spec.label, "ids": np.full(GRID, 256), "box": BOX}
     source.publish(4, **hop)
     source.publish(1, **hop, reset=True)
@@ -143,7 +145,7 @@ def test_joining_late_decodes_exactly_from_the_first_packet(source: Source, toke
         assert stream.total == Counters(received=1)
 
 
-def test_a_repaired_gap_leaves_the_state_whole(source: Source, tokenizer: Tokenizer, cache: Path) -> None:
+def test_a_repaired_gap_leaves_the_state_whole(source: Source, tokenizer: TokenizerFiles, cache: Path) -> None:
     hop = {"tokenizer": tokenizer.spec.label, "ids": np.full(GRID, 256), "box": BOX}
     with (
         Relay(source.address, lambda packet: packet.seq in {2, 3}) as relay,
@@ -157,7 +159,7 @@ def test_a_repaired_gap_leaves_the_state_whole(source: Source, tokenizer: Tokeni
 
 
 def test_an_unknown_tokenizer_is_raised_and_reading_may_go_on(
-    source: Source, tokenizer: Tokenizer, cache: Path
+    source: Source, tokenizer: TokenizerFiles, cache: Path
 ) -> None:
     with TokenStream(source.address, decode=True) as stream:
         assert source.publisher.wait_for_subscriber(PATIENCE)

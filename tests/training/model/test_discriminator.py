@@ -14,7 +14,7 @@ from training.model.discriminator import (
     random_stretch,
 )
 from training.model.losses import LossConfig, total_loss, true_maps
-from training.model.tokenizer import ModelConfig, Reconstruction, Tokenizer
+from training.model.tokenizer import ModelConfig, Reconstruction, TokenizerNetwork
 
 MODEL = ModelConfig(
     grid=16, hop=4, cells=4, basis=4, vocabulary=16, frame_channels=32, token_channels=32, joint_channels=32,
@@ -23,11 +23,11 @@ MODEL = ModelConfig(
 CONFIG = AdversaryConfig(weight=0.8, channels=4, layers=2, frames=8)
 
 
-def decoded(outputs: str) -> tuple[Tokenizer, Reconstruction, Tensor, Tensor]:
+def decoded(outputs: str) -> tuple[TokenizerNetwork, Reconstruction, Tensor, Tensor]:
     """A network, its reconstruction of random motion, and the maps that went in and came out."""
     torch.manual_seed(0)
     model = ModelConfig(**{**vars(MODEL), "outputs": outputs})
-    network = Tokenizer(model)
+    network = TokenizerNetwork(model)
     keypoints = torch.rand(2, 8, 17, 3)
     keypoints[..., -1] = 1
     out = network(keypoints)

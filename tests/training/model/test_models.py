@@ -17,7 +17,7 @@ from training.model.heatmaps import draw_maps, joints_of_maps
 from training.model.losses import LossConfig, total_loss, true_maps
 from training.model.quantizers import GumbelSampling, ResidualLookup
 from training.model.streaming import State
-from training.model.tokenizer import ModelConfig, Reconstruction, Tokenizer
+from training.model.tokenizer import ModelConfig, Reconstruction, TokenizerNetwork
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 
@@ -64,10 +64,10 @@ def keypoints(config: ModelConfig, frames: int = 8, batch: int = 2, seed: int = 
     return torch.from_numpy(points)
 
 
-def trained_a_little(config: ModelConfig) -> Tokenizer:
+def trained_a_little(config: ModelConfig) -> TokenizerNetwork:
     """A network whose codebook has begun, from one batch."""
     torch.manual_seed(0)
-    network = Tokenizer(config)
+    network = TokenizerNetwork(config)
     network(keypoints(config, batch=8))
     return network.eval()
 
@@ -109,7 +109,7 @@ def test_every_kind_learns_draws_and_takes_live_steps(kind: dict[str, Any]) -> N
 
 def test_the_weights_that_ship_still_fit() -> None:
     for name in shipped():
-        network = Tokenizer(load_config(CONFIGS / f"{name}.yaml", []).model)
+        network = TokenizerNetwork(load_config(CONFIGS / f"{name}.yaml", []).model)
         shapes = {key: t.shape for key, t in network.state_dict().items() if t.dtype == torch.float32}
         stored = load_file(PRETRAINED / name / "model.safetensors")
         assert shapes == {key: t.shape for key, t in stored.items() if not key.startswith("graph.")}
@@ -127,7 +127,7 @@ def test_the_papers_network_has_its_size() -> None:
 
 
 def test_causal_and_windowed_are_of_equal_size() -> None:
-    causal, windowed = (Tokenizer(make(**kind)) for kind in ({}, WINDOWED))
+    causal, windowed = (TokenizerNetwork(make(**kind)) for kind in ({}, WINDOWED))
     sizes = [sum(p.numel() for p in network.parameters()) for network in (causal, windowed)]
     assert abs(sizes[1] / sizes[0] - 1) < 0.01
 
