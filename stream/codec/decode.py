@@ -2,11 +2,12 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.session import Decoder, State
 from engine.spec import TokenizerSpec
@@ -24,10 +25,23 @@ FORGET_S = 60.0
 
 
 class Motion(NamedTuple):
-    """One decoded hop. joints: float32 [hop, 17, 2 or 3], px or cm; confidence: float32 [hop, 17], 0..1."""
+    """Decoded motion, of a hop or of a recording. joints: float32 [T, 17, 2 or 3], px or cm; confidence: [T, 17]."""
 
     joints: Array
     confidence: Array
+
+
+def decode_step(
+    decoder: Decoder, ids: NDArray[Any], boxes: Sequence[Sequence[float]], reset: NDArray[np.bool_], state: State
+) -> tuple[list[Motion], State]:
+    """Decode one hop of B streams.
+
+    ids: [B, L, t, h, w]; boxes: each (*centre, side); reset: bool [B], this stream begins afresh. Returns the motion
+    of each and the new state.
+    """
+    decoded, state = decoder.step(ids, reset, state)
+    rows = zip(decoded.joints, boxes, decoded.confidence, strict=True)
+    return [Motion(from_box(joints, box), confidence) for joints, box, confidence in rows], state
 
 
 @dataclass(slots=True)
@@ -72,10 +86,10 @@ class StreamDecoder:
         key = (packet.stream, packet.track, packet.epoch, packet.tokenizer)
         person = recall(self._people, key, lambda: _Person(decoder.init_state(1)), TRACKS)
         reset = np.array([packet.reset or packet.seq != person.seq + 1])
-        decoded, person.state = decoder.step(packet.ids()[None], reset, person.state)
+        (motion,), person.state = decode_step(decoder, packet.ids()[None], [packet.box], reset, person.state)
         person.seq, person.heard = packet.seq, time.monotonic()
         self._forget()
-        return Motion(from_box(decoded.joints[0], packet.box), decoded.confidence[0])
+        return motion
 
     def _decoder(self, label: str) -> Decoder:
         if label not in self.decoders:

@@ -5,6 +5,7 @@ recording never changes an earlier box. Every seen joint of the hop lies inside 
 maximum over a whole clip, as offline tokenizers do, would need the future.)
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,7 +70,7 @@ def to_box(joints: Array, centre: Array, side: Array) -> Array:
     return ((joints - centre) / side + 0.5).astype(np.float32)
 
 
-def from_box(coordinates: Array, box: tuple[float, ...] | list[float]) -> Array:
+def from_box(coordinates: Array, box: Sequence[float]) -> Array:
     """Map box coordinates [..., 17, D] back to px or cm; box: the packet's (*centre, side)."""
     centre, side = np.asarray(box[:-1], np.float32), np.float32(box[-1])
     return ((coordinates - 0.5) * side + centre).astype(np.float32)

@@ -8,7 +8,8 @@ import numpy as np
 from engine.errors import TokenizerError
 from engine.session import Backend, Decoder, Encoder, open_decoder, open_encoder
 from engine.spec import TokenizerSpec, load_tokenizer
-from stream.motion.heatmap import draw
+from stream.codec.decode import decode_step
+from stream.codec.encode import encode_step
 from stream.motion.skeleton import Array
 from training.evaluation.roundtrip import Codec, DrawingCodec, Tokens
 
@@ -45,16 +46,14 @@ class EngineCodec:
         """See `training.evaluation.roundtrip.Codec`."""
         spec = self.encoder.spec
         there, back = self.encoder.init_state(1), self.decoder.init_state(1)
-        go_on = np.zeros(1, bool)
+        go_on, inside = np.zeros(1, bool), (*[0.5] * spec.dims, 1.0)  # box coordinates stay what they are
         tokens, joints = [], []
         for start in range(0, keypoints.shape[1], spec.hop):
-            x = keypoints[:, start : start + spec.hop]
-            x = x if spec.input == "keypoints" else draw(x, spec.grid, spec.sigma)
-            encoded, there = self.encoder.step(x, go_on, there)
-            decoded, back = self.decoder.step(encoded.tokens, go_on, back)
-            tokens.append(encoded.tokens[0])
-            joints.append(decoded.joints)
-        return np.stack(tokens), np.concatenate(joints, axis=1)
+            ids, there = encode_step(self.encoder, keypoints[:, start : start + spec.hop], go_on, there)
+            (motion,), back = decode_step(self.decoder, ids, [inside], go_on, back)
+            tokens.append(ids[0])
+            joints.append(motion.joints)
+        return np.stack(tokens), np.concatenate(joints)[None]
 
 
 def is_run(path: str | Path) -> bool:

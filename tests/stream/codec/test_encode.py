@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from engine.session import Encoded, Encoder, State
 from engine.spec import TokenizerSpec
-from stream.codec.encode import TOGETHER, Hop, Pipeline
+from stream.codec.encode import Hop, Pipeline
+from stream.codec.framing import TOGETHER
 from stream.motion.clock import MAX_HOLD
 from stream.motion.skeleton import J, Pose
 from stream.sources.base import PoseFrame
