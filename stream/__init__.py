@@ -1,1 +1,33 @@
-"""The live system: motion goes in, packets of tokens come out over ZeroMQ."""
+"""The live system: motion goes in, packets of tokens come out over ZeroMQ.
+
+from stream import Tokenizer      # arrays to tokens and back; needs neither ZeroMQ nor torch
+from stream import TokenStream    # packets of a running producer
+from stream import read_log       # packets of a token log
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stream.client import TokenStream as TokenStream
+    from stream.codec.decode import Motion as Motion
+    from stream.log.reader import read_log as read_log
+    from stream.tokenizer import Tokenizer as Tokenizer
+    from stream.tokens import Tokens as Tokens
+
+_HOMES = {
+    "Motion": "stream.codec.decode",
+    "TokenStream": "stream.client",
+    "Tokenizer": "stream.tokenizer",
+    "Tokens": "stream.tokens",
+    "read_log": "stream.log.reader",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name from its module when it is first asked for: a Tokenizer needs no socket."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'stream' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from engine.session import Decoder, State
 from engine.spec import TokenizerSpec
+from engine.state import join, split
+from stream.codec.encode import Hop
 from stream.codec.recent import recall
 from stream.errors import TokenizerError
 from stream.motion.box import from_box
@@ -42,6 +44,29 @@ def decode_step(
     decoded, state = decoder.step(ids, reset, state)
     rows = zip(decoded.joints, boxes, decoded.confidence, strict=True)
     return [Motion(from_box(joints, box), confidence) for joints, box, confidence in rows], state
+
+
+class HopDecoder:
+    """Decodes the hops of any number of people, by track, each with a state of their own."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self.decoder = decoder
+        self._states: dict[int, State] = {}
+
+    def decode(self, hops: Sequence[Hop]) -> list[Motion]:
+        """Decode the next hops of different people in one step. Somebody not met before begins afresh."""
+        reset = np.array([hop.reset or hop.track not in self._states for hop in hops])
+        before = [self._states.get(hop.track) for hop in hops]
+        states = [self.decoder.init_state(1) if state is None else state for state in before]
+        ids, boxes = np.stack([hop.ids for hop in hops]), [hop.box for hop in hops]
+        motions, state = decode_step(self.decoder, ids, boxes, reset, join(states))
+        self._states.update(zip((hop.track for hop in hops), split(state, len(hops)), strict=True))
+        return motions
+
+    def keep(self, tracks: Iterable[int]) -> None:
+        """Drop the states of all but these people."""
+        kept = set(tracks)
+        self._states = {track: state for track, state in self._states.items() if track in kept}
 
 
 @dataclass(slots=True)

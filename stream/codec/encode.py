@@ -65,15 +65,10 @@ class HopEncoder:
             for row, h in enumerate(hops)
         ]
 
-    def forget(self, tracks: Iterable[int]) -> None:
-        """Drop the states of people whose next hop begins afresh."""
-        for track in tracks:
-            self._states.pop(track, None)
-
-    @property
-    def tracks(self) -> set[int]:
-        """The people whose states are kept."""
-        return set(self._states)
+    def keep(self, tracks: Iterable[int]) -> None:
+        """Drop the states of all but these people; somebody else's next hop begins afresh."""
+        kept = set(tracks)
+        self._states = {track: state for track, state in self._states.items() if track in kept}
 
 
 class Pipeline:
@@ -109,5 +104,5 @@ class Pipeline:
     def _encode(self, groups: list[list[HopWindow]]) -> list[Hop]:
         hops = [hop for group in groups for hop in self._encoder.encode(group)]
         # Somebody who left and came back within the frame keeps a state that the reset of their first hop clears.
-        self._encoder.forget(self._encoder.tracks - self._framer.tracks)
+        self._encoder.keep(self._framer.tracks)
         return hops

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from engine.session import open_decoder
+from stream.codec.decode import Motion, StreamDecoder
 from stream.errors import IncompleteLogError, LogError
 from stream.log.schema import TABLES, check_kind, failure, is_sound, open_to_read
 from stream.wire.packets import Packet, PacketError, decode
@@ -18,12 +20,16 @@ _FIRST = -(2**63)
 
 
 class Logged(NamedTuple):
-    """A packet of a log, the exact frame it came in, when it came (ns since 1970) and its place in time (ns)."""
+    """A packet of a log, the exact frame it came in, when it came (ns since 1970) and its place in time (ns).
+
+    motion: its joints, where the log is read with `decode`.
+    """
 
     packet: Packet
     frame: bytes
     received: int
     time: int
+    motion: Motion | None = None
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,32 @@ class Gap:
     first: int | None
     last: int | None
     why: str
+
+
+def read_log(
+    path: str | Path,
+    decode: bool = False,
+    stream: str | None = None,
+    track: int | None = None,
+    tokenizer: str | None = None,
+) -> Iterator[Logged]:
+    """Yield the packets of a token log in the order of time, with their joints if `decode` is set.
+
+        for logged in read_log("tokens.db", decode=True):
+            print(logged.packet.stream, logged.packet.track, logged.motion.joints)
+
+    stream, track: only these. tokenizer: what decodes, a name or directory; by default each packet's own, which must be
+    a shipped one.
+
+    Raises LogError where there is no such log, TokenizerError where a packet cannot be decoded and IncompleteLogError
+    after the last packet if the log lacks some or holds damaged ones.
+    """
+    decoder = StreamDecoder(open_decoder, tokenizer) if decode else None
+    with LogReader(path) as log:
+        for logged in log.packets():
+            if stream in (None, logged.packet.stream) and track in (None, logged.packet.track):
+                yield logged._replace(motion=decoder.decode(logged.packet)) if decoder else logged
+        log.check()
 
 
 class LogReader:

@@ -1,0 +1,69 @@
+"""Tokens as one row of numbers and as words, there and back."""
+
+import dataclasses
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.spec import TokenizerSpec, load_tokenizer
+from stream import Tokens
+
+
+@dataclasses.dataclass
+class Kind:
+    spec: TokenizerSpec
+
+
+KIND = Kind(load_tokenizer("heatmap2d-f8").spec)
+RESIDUAL = Kind(msgspec.structs.replace(KIND.spec, vocabulary=64, token_grid=(3, 1, 8, 8)))
+
+
+@given(hops=st.integers(1, 4), levels=st.sampled_from([KIND, RESIDUAL]), seed=st.integers(0, 2**32 - 1))
+def test_text_and_rows_come_back_exactly(hops: int, levels: Kind, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    spec = levels.spec
+    ids = rng.integers(0, spec.vocabulary, (hops, *spec.token_grid))
+    flat = (ids + np.arange(spec.token_grid[0])[:, None, None, None] * spec.vocabulary).ravel()
+    boxes = rng.normal(0, 100, (hops, 3)).astype(np.float32)
+    tokens = Tokens.from_flat(flat, levels, boxes)
+    np.testing.assert_array_equal(tokens.ids, ids)
+    assert tokens.ids.dtype == np.uint16
+    np.testing.assert_array_equal(tokens.flat(), flat)
+    again = Tokens.from_text(tokens.text(), levels, boxes)
+    for field in dataclasses.fields(Tokens):
+        np.testing.assert_array_equal(getattr(again, field.name), getattr(tokens, field.name))
+
+
+def test_words_of_each_level_are_their_own() -> None:
+    words = Tokens.from_flat(np.repeat([5, 64 + 5, 128 + 5], 64), RESIDUAL).text().split()
+    assert words == ["<m5>"] * 64 + ["<m69>"] * 64 + ["<m133>"] * 64
+
+
+def test_parts_are_tokens_too() -> None:
+    tokens = Tokens.from_flat(np.arange(4 * 64), KIND)
+    part = tokens[1:3]
+    assert len(part) == 2
+    np.testing.assert_array_equal(part.flat(), np.arange(64, 192))
+    assert part.frames.tolist() == [8, 16]
+    with pytest.raises(TypeError, match="tokens\\[3:4\\]"):
+        tokens[3]  # type: ignore[index]
+
+
+def test_what_is_not_whole_is_named() -> None:
+    with pytest.raises(ValueError, match=r"64 ids a hop: .* not int64 \[63\]"):
+        Tokens.from_flat(np.arange(63), KIND)
+    with pytest.raises(ValueError, match=r"not int64 \[0\]"):
+        Tokens.from_text("", KIND)
+    with pytest.raises(ValueError, match=r"word 2 is 'two': a motion token is written <m17>"):
+        Tokens.from_text("<m1> two <m3>", KIND)
+    with pytest.raises(ValueError, match="id 512 at hop 1: level 0 of heatmap2d-f8 has the ids 0 to 511"):
+        Tokens.from_flat([0] * 64 + [512] * 64, KIND)
+    with pytest.raises(ValueError, match=r"id 1 at hop 0: level 1 .* 64 to 127"):
+        Tokens.from_flat([1] * 192, RESIDUAL)
+    with pytest.raises(ValueError, match=r"boxes must be 3 finite numbers for each of 1 hops, not \[2, 3\]"):
+        Tokens.from_flat([1] * 64, KIND, np.ones((2, 3)))
+    with pytest.raises(ValueError, match="no hops"):
+        Tokens.from_hops([], KIND)
