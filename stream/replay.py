@@ -20,8 +20,7 @@ from stream.command.messages import LogFormat
 from stream.command.report import Report
 from stream.command.service import Service
 from stream.errors import LogError
-from stream.log.reader import Logged, LogReader
-from stream.log.schema import clipped
+from stream.log.reader import Logged, LogReader, place_of
 from stream.publish.control import FAREWELL, ControlServer
 from stream.publish.outlet import LINGER, QUEUED, Outlet
 from stream.publish.publisher import STATUS_INTERVAL, Broadcast
@@ -30,9 +29,6 @@ from stream.wire.security import Security
 
 PAUSE = 1.0
 """Seconds that a replay waits at most for the next run of a producer, however long it was away."""
-
-FOREVER = 1e12
-"""Seconds after which no log goes on."""
 
 _BEAT = STATUS_INTERVAL / 2
 
@@ -69,7 +65,7 @@ class Config:
         if self.wait < 0:
             raise ValueError(f"--wait {self.wait:g}: seconds, 0 or more")
         if self.from_ is not None:
-            begin_of(self.from_, 0)
+            place_of(self.from_, 0)
         Security(self.keys, None, self.insecure)
 
 
@@ -85,7 +81,7 @@ def main(config: Config, stop: threading.Event) -> None:
     with ExitStack() as resources:
         log = resources.enter_context(LogReader(config.log))
         count, first, last = log.span()
-        begin = None if config.from_ is None else begin_of(config.from_, first)
+        begin = None if config.from_ is None else place_of(config.from_, first)
         logged = _chosen(log, config.stream, begin)
         if (head := next(logged, None)) is None:
             which = f" of stream {config.stream}" if config.stream else ""
@@ -113,20 +109,6 @@ def main(config: Config, stop: threading.Event) -> None:
         outlet.close(QUEUED if config.speed == 0 else LINGER, stop)
         if not stop.is_set():
             log.check()
-
-
-def begin_of(text: str, first: int) -> int:
-    """Return the place in time (ns) that --from means; `first` is that of the log's first packet. Raises ValueError."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            return clipped(int(datetime.fromisoformat(text).timestamp() * 1e9))
-        except (ValueError, OverflowError, OSError) as error:
-            raise ValueError(f"--from {text}: a time such as 2026-05-01T12:00, or seconds from the start") from error
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise ValueError(f"--from {text}: seconds from the start, 0 or more")
-    return clipped(first + int(min(seconds, FOREVER) * 1e9))
 
 
 def _chosen(log: LogReader, stream: str | None, begin: int | None) -> Iterator[Logged]:

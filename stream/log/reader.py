@@ -1,20 +1,25 @@
 """Reads a token log, also while it is written and from several threads: packets in the order of time or by seq."""
 
+import math
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from engine.session import open_decoder
 from stream.codec.decode import Motion, StreamDecoder
 from stream.errors import IncompleteLogError, LogError
-from stream.log.schema import TABLES, check_kind, failure, is_sound, open_to_read
+from stream.log.schema import TABLES, check_kind, clipped, failure, is_sound, open_to_read
 from stream.wire.packets import Packet, PacketError, decode
 
 BLOCK = 500
 """Rows fetched at once. Between two blocks no lock is held, so that a writer's journal never grows behind a reader."""
+
+FOREVER = 1e12
+"""Seconds after which no log goes on."""
 
 _FIRST = -(2**63)
 
@@ -62,12 +67,42 @@ def read_log(
     Raises LogError where there is no such log, TokenizerError where a packet cannot be decoded and IncompleteLogError
     after the last packet if the log lacks some or holds damaged ones.
     """
-    decoder = StreamDecoder(open_decoder, tokenizer) if decode else None
     with LogReader(path) as log:
-        for logged in log.packets():
-            if stream in (None, logged.packet.stream) and track in (None, logged.packet.track):
-                yield logged._replace(motion=decoder.decode(logged.packet)) if decoder else logged
+        chosen = (
+            each
+            for each in log.packets()
+            if stream in (None, each.packet.stream) and track in (None, each.packet.track)
+        )
+        yield from with_motion(chosen, tokenizer) if decode else chosen
         log.check()
+
+
+def with_motion(logged: Iterable[Logged], tokenizer: str | None = None) -> Iterator[Logged]:
+    """Yield the packets with their joints. Raises TokenizerError, and LogError for a packet that does not fit its own.
+
+    tokenizer: what decodes, a name or directory; by default each packet's own, which must be a shipped one.
+    """
+    decoder = StreamDecoder(open_decoder, tokenizer)
+    for each in logged:
+        try:
+            yield each._replace(motion=decoder.decode(each.packet))
+        except PacketError as error:
+            which = f"packet {each.packet.seq} of {each.packet.stream}/{each.packet.track}"
+            raise LogError(f"{which} cannot be decoded: {error}") from error
+
+
+def place_of(text: str, first: int, flag: str = "--from") -> int:
+    """Return the place in time (ns) that a flag means: a date and time, or seconds from `first`. Raises ValueError."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            return clipped(int(datetime.fromisoformat(text).timestamp() * 1e9))
+        except (ValueError, OverflowError, OSError) as error:
+            raise ValueError(f"{flag} {text}: a time such as 2026-05-01T12:00, or seconds from the start") from error
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise ValueError(f"{flag} {text}: seconds from the start, 0 or more")
+    return clipped(first + int(min(seconds, FOREVER) * 1e9))
 
 
 class LogReader:

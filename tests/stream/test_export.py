@@ -1,6 +1,8 @@
 """A log as JSON lines, Parquet and arrays: the same packets in each, whole files or none."""
 
 import json
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from log_samples import hops, write_first_version, write_log
+from processes import ROOT
 from stream.command.cli import run
-from stream.export import COLUMNS, EXAMPLES, Config, main
+from stream.export import EXAMPLES, Config, main
+from stream.files.writers import COLUMNS
+from stream.log.reader import read_log
+from stream.producer import Config as ProducerConfig
+from stream.producer import main as produce
 from stream.wire.packets import Packet
 from wire_samples import EPOCH, sample
 
@@ -106,7 +113,77 @@ def test_a_file_that_is_there_stays(log: Path, capsys: pytest.CaptureFixture[str
     log.with_suffix(".jsonl").write_text("mine")
     assert export(str(log)) == 10
     assert log.with_suffix(".jsonl").read_text() == "mine"
-    assert "exists: remove it or choose another --out" in capsys.readouterr().err
+    assert "exists: remove it, choose another --out, or replace a file with --force" in capsys.readouterr().err
+
+
+def test_force_replaces_a_file_when_the_new_one_is_whole(log: Path, tmp_path: Path) -> None:
+    out = log.with_suffix(".jsonl")
+    out.write_text("old")
+    assert export(str(log), "--force", "--stream", "nobody") == 7
+    assert out.read_text() == "old"
+    assert export(str(log), "--force") == 0
+    assert len(out.read_text().splitlines()) == 60
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["tokens.db", "tokens.jsonl"]
+
+
+def test_one_person_until_a_moment(tmp_path: Path) -> None:
+    path = write_log(tmp_path / "a.db", [*hops(10), *hops(10, track=7)])
+    assert export(str(path), "--track", "7", "--from", "0.5", "--until", "1.5") == 0
+    rows = [json.loads(line) for line in path.with_suffix(".jsonl").read_text().splitlines()]
+    assert [(row["track"], row["seq"]) for row in rows] == [(7, seq) for seq in range(2, 6)]
+    assert export(str(path), "--until", "soon") == 2
+    assert export(str(path), "--tokenizer", "heatmap2d-f8") == 2
+
+
+@pytest.fixture(scope="module")
+def motion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log of a real tokenizer: two people of the demo for two seconds."""
+    folder = tmp_path_factory.mktemp("motion")
+    produce(
+        ProducerConfig(demo=True, rate="max", duration=2, bind=f"ipc://{folder}/packets", log=str(folder / "a.db")),
+        threading.Event(),
+    )
+    return folder / "a.db"
+
+
+def test_decoded_joints_are_those_of_the_reader_in_every_format(motion: Path, tmp_path: Path) -> None:
+    expected = [logged.motion for logged in read_log(motion, decode=True)]
+    joints = np.stack([each.joints for each in expected if each])
+    sure = np.stack([each.confidence for each in expected if each])
+    for to in ("jsonl", "parquet", "npz"):
+        assert export(str(motion), "--decode", "--to", to, "--out", str(tmp_path / f"out.{to}")) == 0
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    np.testing.assert_allclose([row["joints"] for row in rows], joints, atol=0.00051)
+    np.testing.assert_allclose([row["confidence"] for row in rows], sure, atol=0.00051)
+    table = pq.read_table(tmp_path / "out.parquet")
+    np.testing.assert_array_equal(np.array(table["joints"].to_pylist(), np.float32).reshape(joints.shape), joints)
+    np.testing.assert_array_equal(np.array(table["confidence"].to_pylist(), np.float32).reshape(sure.shape), sure)
+    with np.load(tmp_path / "out.npz") as arrays:
+        np.testing.assert_array_equal(arrays["joints"], joints)
+        np.testing.assert_array_equal(arrays["confidence"], sure)
+
+
+@pytest.mark.parametrize("to", ["jsonl", "parquet", "npz"])
+def test_a_pipe_gets_what_a_file_gets(to: str, log: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "stream.export", str(log), "--to", to, "--stream", "demo"]
+    done = subprocess.run([*command, "--out", "-"], capture_output=True, timeout=100, check=True, cwd=ROOT)
+    assert done.stderr == b"30 packets\n"
+    out = tmp_path / "out"
+    assert export(*command[3:], "--out", str(out)) == 0
+    if to == "npz":
+        out_of_pipe = tmp_path / "piped.npz"
+        out_of_pipe.write_bytes(done.stdout)
+        with np.load(out_of_pipe) as piped, np.load(out) as kept:
+            assert set(piped) == set(kept)
+            for name in kept:
+                np.testing.assert_array_equal(piped[name], kept[name])
+    else:
+        assert done.stdout == out.read_bytes()
+
+
+def test_a_packet_of_a_tokenizer_that_is_not_here_is_named(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert export(str(log), "--decode") == 5
+    assert "give the directory of the right one with --tokenizer" in capsys.readouterr().err
 
 
 def test_a_stop_leaves_nothing_behind(log: Path) -> None:

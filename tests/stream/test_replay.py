@@ -14,8 +14,9 @@ import zmq
 from log_samples import append, hops, write_first_version, write_log
 from stream.client import TokenStream
 from stream.command.cli import run
+from stream.log.reader import place_of
 from stream.log.writer import TokenLog
-from stream.replay import EXAMPLES, Config, begin_of, main
+from stream.replay import EXAMPLES, Config, main
 from stream.subscribe.heard import Heard
 from stream.wire.packets import Goodbye, Packet, Status, encode
 from wire_samples import EPOCH, PATIENCE, sample
@@ -212,10 +213,10 @@ def test_bad_input_is_one_line_with_its_own_code(
 
 
 def test_times_to_begin_at() -> None:
-    assert begin_of("90", 5) == 90 * 10**9 + 5
-    assert begin_of("2026-05-01T12:00+00:00", 5) == 1777636800 * 10**9
+    assert place_of("90", 5) == 90 * 10**9 + 5
+    assert place_of("2026-05-01T12:00+00:00", 5) == 1777636800 * 10**9
     for far in ("1e308", "9e9", "9999-12-31"):
-        assert 0 < begin_of(far, 10) < 2**63
+        assert 0 < place_of(far, 10) < 2**63
 
 
 def test_it_runs_as_a_command_and_stops_when_asked(tmp_path: Path) -> None:

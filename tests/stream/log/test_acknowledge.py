@@ -142,7 +142,7 @@ for packet in hops(20):
     try:
         done = subprocess.run(
             [*command, sys.executable, "-c", script],
-            env={"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+            env={"PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'support'}"},
             capture_output=True,
             text=True,
             timeout=100,

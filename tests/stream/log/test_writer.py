@@ -315,7 +315,7 @@ def test_files_that_may_not_grow_are_survived_by_all_that_was_acknowledged(tmp_p
     assert soft == resource.RLIM_INFINITY
     done = subprocess.run(
         [sys.executable, "-c", FILL, str(tmp_path / "a.db")],
-        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'support'}"},
         capture_output=True,
         text=True,
         timeout=60,
