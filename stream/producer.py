@@ -36,6 +36,7 @@ from stream.publish.publisher import STATUS_INTERVAL, Publisher
 from stream.sources.base import PoseFrame, PoseSource, Rate
 from stream.sources.capture import is_address
 from stream.sources.demo import DemoSource
+from stream.sources.joints import JointsSource
 from stream.sources.panoptic import PanopticSource
 from stream.sources.threaded import Feed
 from stream.wire.packets import check_stream_name
@@ -51,7 +52,7 @@ LATENCY = "the capture of a hop's last frame to the publication of its tokens"
 class Config:
     """Turn the motion of people into packets of tokens and publish them over ZeroMQ.
 
-    Give one source: --camera, --video, --panoptic or --demo.
+    Give one source: --camera, --video, --panoptic, --joints or --demo.
     """
 
     camera: int | None = None
@@ -62,6 +63,9 @@ class Config:
     """CMU Panoptic sequence: its folder, its folder of poses or its tar."""
     panoptic_camera: str | None = None
     """HD camera of the recording through which 2D tokenizers see it, such as 00_03 (the default)."""
+    joints: str | None = None
+    """Recording of joints in the form that training reads: FILE.npz, or FILE.npz:CLIP for one clip by number or name.
+    2D tokenizers see it from the front."""
     demo: bool = False
     """Built-in motion: people who walk and wave."""
     loop: bool = False
@@ -113,11 +117,11 @@ class Config:
 
     def __post_init__(self) -> None:
         """Raise ValueError for flags that are out of range or do not go together."""
-        sources = [name for name in ("camera", "video", "panoptic") if getattr(self, name) is not None]
+        sources = [name for name in ("camera", "video", "panoptic", "joints") if getattr(self, name) is not None]
         sources += ["demo"] * self.demo
         if len(sources) != 1:
             given = " and ".join(f"--{name}" for name in sources) or "none"
-            raise ValueError(f"give one source, --camera, --video, --panoptic or --demo; given: {given}")
+            raise ValueError(f"give one source, --camera, --video, --panoptic, --joints or --demo; given: {given}")
         if self.stream is not None:
             check_stream_name(self.stream)
         if self.camera is not None and self.camera < 0:
@@ -125,7 +129,7 @@ class Config:
         if self.panoptic_camera and (self.panoptic is None or self.dims == "3d"):
             raise ValueError("--panoptic-camera goes with --panoptic in 2d")
         if self.loop and (self.live_images or self.demo):
-            raise ValueError("--loop goes with a --video file or --panoptic")
+            raise ValueError("--loop goes with a --video file, --panoptic or --joints")
         if self.rate == "max" and self.live_images:
             raise ValueError("--rate max is for files and recordings; a camera or live address sets its own pace")
         if not SLOWEST <= self.fps <= 240:
@@ -156,9 +160,8 @@ class Config:
     @property
     def kind(self) -> str:
         """The source's kind, which names the stream unless --stream does."""
-        # Not by comparing with False: camera 0 would be equal to it.
-        given = {"camera": self.camera, "video": self.video, "panoptic": self.panoptic, "demo": self.demo or None}
-        return next(name for name, value in given.items() if value is not None)
+        recorded = (name for name in ("camera", "video", "panoptic", "joints") if getattr(self, name) is not None)
+        return next(recorded, "demo")
 
 
 EXAMPLES = """
@@ -166,6 +169,7 @@ EXAMPLES = """
   python -m stream.producer --video dance.mp4 --loop --stream dance
   python -m stream.producer --video rtsp://user:password@camera/stream --bind tcp://127.0.0.1:6000
   python -m stream.producer --panoptic 160906_band1 --panoptic-camera 00_03 --rate max --wait 30
+  python -m stream.producer --joints walks.npz:3 --dims 3d --loop
   python -m stream.producer --demo --dims 3d --duration 60
   python -m stream.producer --camera 0 --bind tcp://0.0.0.0:5555     for listed keys: see python -m stream.keys --help
 """
@@ -248,6 +252,8 @@ def open_source(config: Config, encoder: Encoder, stop: threading.Event) -> Pose
         return DemoSource(dims, config.rate, stop, config.fps, config.max_persons or FEW)
     if config.panoptic is not None:
         return PanopticSource(config.panoptic, dims, config.rate, stop, config.loop, config.panoptic_camera)
+    if config.joints is not None:
+        return JointsSource(config.joints, dims, config.rate, stop, config.loop)
     # MediaPipe takes a second to import: only where there are images.
     from stream.pose.source import open_vision
 

@@ -1,8 +1,8 @@
 """A tokenizer as an object: motion to tokens and back, whole recordings or frame by frame, without a socket."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from functools import cached_property, partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TypeVar
@@ -126,16 +126,26 @@ class Tokenizer:
         queues = []
         for number, (joints, rate, confidence) in enumerate(zip(recordings, rates, sure, strict=True)):
             try:
-                queues.append(self._frame(number, joints, rate or self.fps, confidence))
+                queues.append(self._shots(joints, self.fps if rate is None else rate, confidence))
             except ValueError as error:
                 raise ValueError(f"recording {number}: {error}" if len(recordings) > 1 else str(error)) from None
+        return [Tokens.from_hops(hops, self) for hops in self.encode_frames(queues)]
+
+    def encode_frames(self, recordings: Sequence[Iterable[PoseFrame]]) -> list[list[Hop]]:
+        """Return the hops of many recordings, encoded side by side; each as a producer of its frames would give them.
+
+        A recording may show any number of people; its hops come in the order of their ends. Its frames are taken when
+        they are needed.
+        """
         encoder = HopEncoder(self.encoder)
-        hops: list[list[Hop]] = [[] for _ in queues]
-        for group in _side_by_side(queues):
-            for hop in encoder.encode(group):
-                hops[hop.track].append(hop)
-            encoder.keep(window.track for window in group)
-        return [Tokens.from_hops(each, self) for each in hops]
+        hops: list[list[Hop]] = [[] for _ in recordings]
+        for group in _side_by_side([self._windows(frames) for frames in recordings]):
+            windows = [(number, window) for number, windows in group for window in windows]
+            people = [(number, window.track) for number, window in windows]
+            for (number, _), hop in zip(windows, encoder.encode([w for _, w in windows], people), strict=True):
+                hops[number].append(hop)
+            encoder.keep(partial(_is_of, {number for number, _ in group}))
+        return hops
 
     def decode(self, tokens: Tokens) -> Motion:
         """Return the motion of tokens, in the units that went in, at `fps`.
@@ -151,13 +161,19 @@ class Tokenizer:
         """Return the motion of many recordings, decoded side by side; each as `decode` would give it."""
         for tokens in recordings:
             self._check_fit(tokens)
+        decoded = self.decode_hops([list(tokens.hops()) for tokens in recordings])
+        return [_joined(tokens, motions) for tokens, motions in zip(recordings, decoded, strict=True)]
+
+    def decode_hops(self, recordings: Sequence[Sequence[Hop]]) -> list[list[Motion]]:
+        """Return the motion of every hop of many recordings, as from `encode_frames`, decoded side by side."""
         decoder = HopDecoder(self.decoder)
-        parts: list[list[Motion]] = [[] for _ in recordings]
-        for group in _side_by_side([tokens.hops(number) for number, tokens in enumerate(recordings)]):
-            for hop, motion in zip(group, decoder.decode(group), strict=True):
-                parts[hop.track].append(motion)
-            decoder.keep(hop.track for hop in group)
-        return [_joined(tokens, motions) for tokens, motions in zip(recordings, parts, strict=True)]
+        motions: list[list[Motion]] = [[] for _ in recordings]
+        for group in _side_by_side([iter(hops) for hops in recordings]):
+            people = [(number, hop.track) for number, hop in group]
+            for (number, _), motion in zip(group, decoder.decode([hop for _, hop in group], people), strict=True):
+                motions[number].append(motion)
+            decoder.keep(partial(_is_of, {number for number, _ in group}))
+        return motions
 
     def stream(self, keyframe: int = 0) -> "EncodeStream":
         """Begin to encode one person frame by frame. keyframe: hops after which the state is reset; 0 for never."""
@@ -167,8 +183,8 @@ class Tokenizer:
         """Begin to decode one person hop by hop."""
         return DecodeStream(self.decoder)
 
-    def _frame(self, number: int, joints: ArrayLike, fps: float, confidence: ArrayLike | None) -> Iterator[HopWindow]:
-        """Cut a recording into hops, lazily; what is wrong with it is raised at once."""
+    def _shots(self, joints: ArrayLike, fps: float, confidence: ArrayLike | None) -> Iterator[PoseFrame]:
+        """Return the frames of a recording, made when they are taken; what is wrong with it is raised at once."""
         body, sure = checked_joints(joints, confidence, self.dims)
         slowest = self.fps / (MAX_HOLD + 1)
         if not (math.isfinite(fps) and fps >= slowest):
@@ -180,15 +196,14 @@ class Tokenizer:
             )
         if not (sure >= SEEN).any():
             raise ValueError(f"no joint has a confidence of {SEEN} or more: nobody is seen in this recording")
-        return self._cut(number, body, sure, fps)
+        return (_shot(*pose, index / fps) for index, pose in enumerate(zip(body, sure, strict=True)))
 
-    def _cut(self, number: int, body: Array, sure: Array, fps: float) -> Iterator[HopWindow]:
+    def _windows(self, frames: Iterable[PoseFrame]) -> Iterator[list[HopWindow]]:
+        """Yield the hops of a recording in groups of different people."""
         framer = Framer(self.spec.window, self.hop, self.dims, self.fps)
-        for index, (joints, confidence) in enumerate(zip(body, sure, strict=True)):
-            for group in framer.push(_shot(number, joints, confidence, index / fps)):
-                yield from group
-        for group in framer.flush():
-            yield from group
+        for frame in frames:
+            yield from framer.push(frame)
+        yield from framer.flush()
 
     def _check_fit(self, tokens: Tokens) -> None:
         label = self.label
@@ -219,7 +234,7 @@ class EncodeStream:
         if not math.isfinite(at):
             raise ValueError(f"time {at}: seconds on a clock of your choice")
         self._frames += 1
-        return self._pipeline.push(_shot(0, body[0], certain[0], at))
+        return self._pipeline.push(_shot(body[0], certain[0], at))
 
     def flush(self) -> list[Hop]:
         """Complete the hop in hand with held frames, as at the end of a recording; the next frame begins afresh."""
@@ -250,23 +265,28 @@ def _find(name: str | Path) -> TokenizerFiles:
     return files
 
 
-def _shot(track: int, joints: Array, confidence: Array, time: float) -> PoseFrame:
+def _shot(joints: Array, confidence: Array, time: float) -> PoseFrame:
     """Return a frame with one person, or with nobody where no joint is seen."""
-    people = {track: Pose(joints, confidence)} if (confidence >= SEEN).any() else {}
+    people = {0: Pose(joints, confidence)} if (confidence >= SEEN).any() else {}
     return PoseFrame(people, time, round(time * 1e9))
 
 
-def _side_by_side(queues: Iterable[Iterator[T]]) -> Iterator[list[T]]:
-    """Yield the next of each of `TOGETHER` queues, until all are empty; where one ends, another begins."""
-    waiting = iter(queues)
+def _is_of(recordings: set[int], person: Hashable) -> bool:
+    """Whether a person, (number of the recording, track), is in one of these."""
+    return isinstance(person, tuple) and person[0] in recordings
+
+
+def _side_by_side(recordings: Sequence[Iterator[T]]) -> Iterator[list[tuple[int, T]]]:
+    """Yield what comes next in `TOGETHER` recordings, with their numbers; where one ends, another begins."""
+    waiting = iter(enumerate(recordings))
     lanes = list(islice(waiting, TOGETHER))
     while lanes:
         group, going = [], []
         for lane in lanes:
-            for queue in chain([lane], waiting):
-                if (item := next(queue, None)) is not None:
-                    group.append(item)
-                    going.append(queue)
+            for number, items in chain([lane], waiting):
+                if (item := next(items, None)) is not None:
+                    group.append((number, item))
+                    going.append((number, items))
                     break
         lanes = going
         if group:

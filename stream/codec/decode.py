@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -47,26 +47,29 @@ def decode_step(
 
 
 class HopDecoder:
-    """Decodes the hops of any number of people, by track, each with a state of their own."""
+    """Decodes the hops of any number of people, each with a state of their own."""
 
     def __init__(self, decoder: Decoder) -> None:
         self.decoder = decoder
-        self._states: dict[int, State] = {}
+        self._states: dict[Hashable, State] = {}
 
-    def decode(self, hops: Sequence[Hop]) -> list[Motion]:
-        """Decode the next hops of different people in one step. Somebody not met before begins afresh."""
-        reset = np.array([hop.reset or hop.track not in self._states for hop in hops])
-        before = [self._states.get(hop.track) for hop in hops]
+    def decode(self, hops: Sequence[Hop], people: Sequence[Hashable] | None = None) -> list[Motion]:
+        """Decode the next hops of different people in one step. Somebody not met before begins afresh.
+
+        people: who they are, by default their tracks.
+        """
+        keys = [hop.track for hop in hops] if people is None else people
+        reset = np.array([hop.reset or key not in self._states for hop, key in zip(hops, keys, strict=True)])
+        before = [self._states.get(key) for key in keys]
         states = [self.decoder.init_state(1) if state is None else state for state in before]
         ids, boxes = np.stack([hop.ids for hop in hops]), [hop.box for hop in hops]
         motions, state = decode_step(self.decoder, ids, boxes, reset, join(states))
-        self._states.update(zip((hop.track for hop in hops), split(state, len(hops)), strict=True))
+        self._states.update(zip(keys, split(state, len(hops)), strict=True))
         return motions
 
-    def keep(self, tracks: Iterable[int]) -> None:
-        """Drop the states of all but these people."""
-        kept = set(tracks)
-        self._states = {track: state for track, state in self._states.items() if track in kept}
+    def keep(self, worth: Callable[[Hashable], bool]) -> None:
+        """Drop the states of all people who are not worth keeping."""
+        self._states = {key: state for key, state in self._states.items() if worth(key)}
 
 
 @dataclass(slots=True)

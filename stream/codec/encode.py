@@ -1,6 +1,6 @@
 """Hops to tokens: one batched encoder step for all hops that end together."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,28 +47,31 @@ def encode_step(encoder: Encoder, keypoints: Array, reset: NDArray[np.bool_], st
 
 
 class HopEncoder:
-    """Encodes the hops of any number of people, by track, each with a state of its own."""
+    """Encodes the hops of any number of people, each with a state of its own."""
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
-        self._states: dict[int, State] = {}
+        self._states: dict[Hashable, State] = {}
 
-    def encode(self, hops: Sequence[HopWindow]) -> list[Hop]:
-        """Encode the next hops of different people in one step; each person's come in order."""
-        before = [self._states.get(hop.track) for hop in hops]
+    def encode(self, hops: Sequence[HopWindow], people: Sequence[Hashable] | None = None) -> list[Hop]:
+        """Encode the next hops of different people in one step; each person's come in order.
+
+        people: who they are, by default their tracks.
+        """
+        keys = [hop.track for hop in hops] if people is None else people
+        before = [self._states.get(key) for key in keys]
         states = [self.encoder.init_state(1) if state is None else state for state in before]
         reset = np.array([hop.reset for hop in hops])
         ids, state = encode_step(self.encoder, np.stack([hop.keypoints for hop in hops]), reset, join(states))
-        self._states.update(zip((hop.track for hop in hops), split(state, len(hops)), strict=True))
+        self._states.update(zip(keys, split(state, len(hops)), strict=True))
         return [
             Hop(h.track, h.frame, h.captured_ns, ids[row], tuple(map(float, h.box)), h.observed, h.reset)
             for row, h in enumerate(hops)
         ]
 
-    def keep(self, tracks: Iterable[int]) -> None:
-        """Drop the states of all but these people; somebody else's next hop begins afresh."""
-        kept = set(tracks)
-        self._states = {track: state for track, state in self._states.items() if track in kept}
+    def keep(self, worth: Callable[[Hashable], bool]) -> None:
+        """Drop the states of all people who are not worth keeping; their next hop begins afresh."""
+        self._states = {key: state for key, state in self._states.items() if worth(key)}
 
 
 class Pipeline:
@@ -104,5 +107,5 @@ class Pipeline:
     def _encode(self, groups: list[list[HopWindow]]) -> list[Hop]:
         hops = [hop for group in groups for hop in self._encoder.encode(group)]
         # Somebody who left and came back within the frame keeps a state that the reset of their first hop clears.
-        self._encoder.keep(self._framer.tracks)
+        self._encoder.keep(self._framer.tracks.__contains__)
         return hops

@@ -121,7 +121,9 @@ def _parser(config: type[Any], prog: str, examples: str) -> ArgumentParser:
     for setting in fields(config):
         name, kind = setting.name.rstrip("_"), _without_none(types_[setting.name])
         if setting.default is MISSING:
-            parser.add_argument(name, metavar=name.upper(), type=kind, help=helps.get(setting.name))
+            many = get_origin(kind) is list
+            each, count = (get_args(kind)[0], "+") if many else (kind, None)
+            parser.add_argument(name, metavar=name.upper(), type=each, nargs=count, help=helps.get(setting.name))
             continue
         flag = "--" + name.replace("_", "-")
         how = {"action": ActionYesNo(yes_prefix="", no_prefix="no-")} if kind is bool else {"type": kind}

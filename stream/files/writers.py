@@ -69,7 +69,7 @@ def whole_file(out: Path, force: bool = False) -> Iterator[Path]:
     if out.is_dir() or (out.exists() and not force):
         what = "is a folder" if out.is_dir() else "exists"
         raise OutputError(
-            f"{out} {what}: remove it, choose another --out{'' if force else ', or replace it with --force'}"
+            f"{out} {what}: remove it, choose another --out{'' if force else ', or replace a file with --force'}"
         )
     part = out.with_name(f"{out.name}.{os.getpid()}.part")
     try:
