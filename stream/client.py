@@ -1,5 +1,6 @@
 """The reader's end of the wire: connects, checks what comes, puts it in order and asks again for what did not."""
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -9,7 +10,7 @@ import zmq
 
 from engine.session import Decoder, open_decoder
 from stream.codec.decode import Motion, StreamDecoder
-from stream.errors import TokenizerError
+from stream.errors import SilenceError, TokenizerError
 from stream.subscribe.account import Account, Counters, Key, Lost, StreamState
 from stream.subscribe.fetch import find_tokenizer
 from stream.subscribe.heard import Clock, Heard
@@ -38,6 +39,9 @@ RECEIVE_QUEUE = 10_000
 MAX_MESSAGE = 1024 * 1024
 """Bytes from which on libzmq drops the link to the sender instead of taking a message in."""
 
+POLL = 1.0
+"""Seconds for which iteration waits at a time."""
+
 BEAT = 0.1
 """Seconds between two looks at what is missing and at the link."""
 
@@ -46,16 +50,21 @@ FAILURES = 64
 
 
 class TokenStream:
-    """Reads packets of tokens; iterate over it, or `poll` for control messages and time-outs too.
+    """Reads packets of tokens; iterate over it, or `poll` for control messages too.
 
     connect: the producer's address. stream, track: hear only these. Reconnects by itself for as long as it is open.
+
+    once: iteration ends when the producers of all streams heard have said goodbye, else it goes on with the next run.
+    timeout: seconds of silence after which iteration raises SilenceError, or ends if all had said goodbye; None to wait
+    for ever.
 
     repair: ask the producer again for what is missing, so that every packet of a track comes once and in order, or
     stands in `lost`. Packets wait only behind a gap, and only for seconds. What went before joining is nobody's loss,
     unless `since` tells which packet of each track was the last that the reader has: then all after them come first,
     also those of other tracks, and of later epochs if the producer keeps a log. max_lag: seconds after which a packet
     is stale and left out, for readers that want to be fresh. decode: find the joints of every packet, with the
-    tokenizer that made it (shipped, or fetched from the producer) or `tokenizer`, a name or directory.
+    tokenizer that made it (shipped, or fetched from the producer) or `tokenizer`, a name or directory, which is opened
+    before anything is heard, so that the first packet need not wait for it.
 
     security: the keys to present. For use from one thread. Raises WireError for a malformed address, SecurityError,
     ValueError for other bad arguments; decoding, `poll` raises TokenizerError, after which reading may go on.
@@ -76,12 +85,17 @@ class TokenStream:
         since: Mapping[Key, int] | None = None,
         tokenizer: str | None = None,
         security: Security = OPEN,
+        once: bool = False,
+        timeout: float | None = None,
     ) -> None:
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"timeout {timeout}: seconds above 0, or None to wait for ever")
         if stream is not None:
             check_stream_name(stream)
         if max_lag is not None and not max_lag > 0:
             raise ValueError(f"max_lag {max_lag}: seconds above 0")
         self._track, self._max_lag = track, max_lag
+        self._once, self._timeout, self._address = once, timeout, connect
         self.heard_at: float | None = None
         """When the last valid message came, on the monotonic clock; None before the first."""
         self._account = Account()
@@ -93,6 +107,8 @@ class TokenStream:
         self._failures: dict[str, TokenizerError] = {}
         self._decoding = ""
         self._decoder = StreamDecoder(open_decoder, tokenizer, self._find) if decode else None
+        if self._decoder:
+            self._decoder.prepare()
         options = LINK | {
             zmq.RCVHWM: RECEIVE_QUEUE,
             zmq.LINGER: 0,
@@ -170,13 +186,10 @@ class TokenStream:
                 self._wait(min(left, BEAT))
 
     def motions(self) -> Iterator[tuple[Packet, Motion]]:
-        """Yield packets and their joints, for as long as the caller wants them. For a stream that decodes."""
+        """Yield packets and their joints, as iteration yields packets. For a stream that decodes."""
         if self._decoder is None:
             raise ValueError("open the stream with decode=True to get joints")
-        while True:
-            heard = self.poll(1.0)
-            if heard and heard.motion:
-                yield heard.packet, heard.motion
+        return ((heard.packet, heard.motion) for heard in self._heard() if heard.motion)
 
     def close(self) -> None:
         """Close the sockets. Safe to call twice."""
@@ -185,17 +198,33 @@ class TokenStream:
         close_socket(self._socket, linger_ms=0)
 
     def __iter__(self) -> Iterator[Packet]:
-        """Yield packets for as long as the caller wants them, across restarts of the producer."""
-        while True:
-            heard = self.poll(1.0)
-            if heard and isinstance(heard.message, Packet):
-                yield heard.message
+        """Yield packets for as long as the caller wants them, across restarts of the producer unless `once` is set.
+
+        Raises SilenceError after `timeout` seconds without a message.
+        """
+        return (heard.packet for heard in self._heard())
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    def _heard(self) -> Iterator[Heard]:
+        """Yield packets as they were heard, until iteration is to end."""
+        patience = math.inf if self._timeout is None else self._timeout
+        began = time.monotonic()
+        while not (self._once and self.ended):
+            heard = self.poll(min(patience, POLL))
+            if heard and isinstance(heard.message, Packet):
+                yield heard
+            elif heard is None and time.monotonic() - max(began, self.heard_at or began) >= patience:
+                if self.ended:
+                    return
+                raise SilenceError(
+                    f"nothing heard from {self._address} for {patience:g} s: is the producer running, and is this its "
+                    "--bind address?"
+                )
 
     def _receive(self) -> list[bytes]:
         """Return the frames of the next message that has come, none if there is none."""

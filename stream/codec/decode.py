@@ -99,10 +99,17 @@ class StreamDecoder:
     ) -> None:
         self._open = open_decoder
         self._tokenizer = tokenizer
+        self._prepared: Decoder | None = None
         self._find = find
         self.decoders: dict[str, Decoder] = {}
         """What was opened so far, by the label in the packets."""
         self._people: OrderedDict[tuple[str, int, bytes, str], _Person] = OrderedDict()
+
+    def prepare(self) -> None:
+        """Open the tokenizer that was named, if one was, and run it once, so that the first packet finds it ready."""
+        if self._tokenizer is not None and self._prepared is None:
+            self._prepared = self._open(self._tokenizer)
+            self._prepared.warm((1,))
 
     def decode(self, packet: Packet) -> Motion:
         """Decode one packet; give those of one track in order.
@@ -121,7 +128,7 @@ class StreamDecoder:
 
     def _decoder(self, label: str) -> Decoder:
         if label not in self.decoders:
-            decoder = self._open(self._tokenizer or self._find(label))
+            decoder = self._prepared or self._open(self._tokenizer or self._find(label))
             if decoder.spec.label.partition("@")[2] != label.partition("@")[2]:
                 raise TokenizerError(
                     f"the packets were made with {label}, but {decoder.spec.label} is what is here: "

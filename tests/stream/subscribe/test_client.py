@@ -7,8 +7,10 @@ from itertools import islice
 
 import pytest
 
+from engine.session import Decoder, open_decoder
+from engine.spec import load_tokenizer
 from stream.client import Counters, TokenStream
-from stream.errors import WireError
+from stream.errors import SilenceError, TokenizerError, WireError
 from stream.publish.publisher import Publisher
 from stream.wire.packets import Goodbye, Packet, encode, encode_control
 from wire_samples import PATIENCE, Rogue, hop_of, next_heard, next_packet, sample
@@ -225,3 +227,55 @@ def test_a_free_port_is_nothing_to_connect_to() -> None:
     for address in (ANY_PORT, "tcp://127.0.0.1:0"):
         with pytest.raises(WireError, match="is no address"):
             TokenStream(address)
+
+
+def test_once_ends_with_the_goodbye() -> None:
+    with (
+        Publisher(ANY_PORT, "demo") as publisher,
+        TokenStream(publisher.address, once=True, timeout=PATIENCE) as stream,
+    ):
+        assert publisher.wait_for_subscriber(PATIENCE)
+        for _ in range(3):
+            publisher.publish(**hop_of())
+        publisher.goodbye("source ended")
+        assert [packet.seq for packet in stream] == [0, 1, 2]
+
+
+def test_silence_is_raised_before_and_after_packets_and_ends_a_stream_that_said_goodbye() -> None:
+    with Publisher(ANY_PORT, "demo") as publisher, TokenStream(publisher.address, timeout=0.3) as stream:
+        with pytest.raises(SilenceError, match=rf"nothing heard from {publisher.address} for 0.3 s: is the producer"):
+            next(iter(stream))
+        assert publisher.wait_for_subscriber(PATIENCE)
+        publisher.publish(**hop_of())
+        packets = iter(stream)
+        assert next(packets).seq == 0
+        with pytest.raises(SilenceError):
+            next(packets)
+        publisher.publish(**hop_of())
+        publisher.goodbye("source ended")
+        assert [packet.seq for packet in stream] == [1]
+    with pytest.raises(ValueError, match="timeout 0: seconds above 0"):
+        TokenStream("tcp://127.0.0.1:1", timeout=0)
+
+
+def test_a_named_tokenizer_is_open_before_anything_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+
+    def opener(name: str) -> Decoder:
+        opened.append(name)
+        return open_decoder(name, "onnxruntime")
+
+    monkeypatch.setattr("stream.client.open_decoder", opener)
+    tokenizer = load_tokenizer("heatmap2d-f8").spec
+    with (
+        Publisher(ANY_PORT, "demo") as publisher,
+        TokenStream(publisher.address, decode=True, tokenizer="heatmap2d-f8", once=True, timeout=PATIENCE) as stream,
+    ):
+        assert opened == ["heatmap2d-f8"]
+        assert publisher.wait_for_subscriber(PATIENCE)
+        publisher.publish(**hop_of(tokenizer=tokenizer.label))
+        publisher.goodbye("source ended")
+        assert len(list(stream.motions())) == 1
+        assert opened == ["heatmap2d-f8"]
+    with pytest.raises(TokenizerError, match="no tokenizer 'waltz'"):
+        TokenStream(publisher.address, decode=True, tokenizer="waltz")
