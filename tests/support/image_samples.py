@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
@@ -21,6 +22,18 @@ def numbered(number: int, width: int = 256, height: int = 64) -> Image:
 def number_in(image: Image) -> int:
     row = image[image.shape[0] // 2, :, 1].reshape(8, -1).mean(axis=1)
     return sum(1 << bit for bit in range(8) if row[bit] > 127)
+
+
+def _served(port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    """Return a server at a port, once it is free: a client that asks in vain may hold it for a moment."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return ThreadingHTTPServer(("127.0.0.1", port), handler)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 class MjpegServer:
@@ -48,7 +61,7 @@ class MjpegServer:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server = _served(port, Handler)
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()

@@ -127,7 +127,7 @@ DOWNLOAD = """
 import sys
 import stream.pose.model_file, stream.pose.source
 from stream.pose.model_file import find_pose_model
-stream.sources.vision.find_pose_model = lambda path: find_pose_model(path, url=sys.argv[1])
+stream.pose.source.find_pose_model = lambda path: find_pose_model(path, url=sys.argv[1])
 import stream.producer
 from stream.command.cli import run
 flags = sys.argv[2:]

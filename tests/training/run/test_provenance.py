@@ -13,9 +13,9 @@ def git(folder: Path, *arguments: str) -> None:
 
 
 def test_changed_code_is_said_and_a_written_page_is_none(tmp_path: Path) -> None:
-    code, page = tmp_path / "training" / "provenance.py", tmp_path / "docs" / "results.md"
+    code, page = tmp_path / "training" / "run" / "provenance.py", tmp_path / "docs" / "results.md"
     for file in (code, page):
-        file.parent.mkdir()
+        file.parent.mkdir(parents=True)
         file.write_text("as it was")
     git(tmp_path, "init", "--quiet")
     git(tmp_path, "add", ".")
