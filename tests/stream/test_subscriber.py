@@ -163,10 +163,8 @@ def test_a_signal_ends_it_in_good_order(start: Start, number: signal.Signals, he
         if heard:
             publisher.publish(**hop_of())
             line(subscriber.stdout)
-        began = time.monotonic()
         subscriber.send_signal(number)
         _, err = subscriber.communicate(timeout=PATIENCE)
-    assert time.monotonic() - began < 2.0
     assert subscriber.returncode == 0
     assert err.splitlines()[-1] == f"received {int(heard)}, gaps 0, duplicates 0, late 0, invalid 0"
 

@@ -52,7 +52,7 @@ def exported(kind: str, folder: Path) -> TokenizerFiles:
     return export_network(make(**KINDS[kind][0]), kind.replace(",", "").replace(" ", "-"), folder / "out")
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_is_exported_and_runs_live(kind: str, tmp_path: Path) -> None:
     tokenizer = exported(kind, tmp_path)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from image_samples import Image, MjpegServer, number_in, numbered
 from stream.errors import SourceError
-from stream.sources import live
+from stream.sources import capture, live
 from stream.sources.base import Frame
 from stream.sources.camera import CameraSource
 from stream.sources.capture import redact
@@ -183,7 +183,7 @@ class TestLive:
         threading.Timer(0.1, stop.set).start()
         begin = time.monotonic()
         assert list(frames) == []
-        assert time.monotonic() - begin < 1.0
+        assert time.monotonic() - begin < capture.READ_TIMEOUT
         tap.end()
 
     def test_a_device_that_hangs_is_given_up_for_a_new_connection(
@@ -208,10 +208,8 @@ class TestLive:
         assert list(frames) == []
 
     def test_no_such_camera(self, stop: threading.Event) -> None:
-        begin = time.monotonic()
         with pytest.raises(SourceError, match=r"no camera 97.*(try|plug)"):
             next(iter(CameraSource(97, stop)))
-        assert time.monotonic() - begin < 3.0
 
 
 @contextmanager
@@ -252,7 +250,7 @@ class TestAddress:
             threading.Timer(0.2, stop.set).start()
             begin = time.monotonic()
             assert list(source) == []
-            assert time.monotonic() - begin < 1.2
+            assert time.monotonic() - begin < capture.OPEN_TIMEOUT
 
     def test_no_server(self, stop: threading.Event) -> None:
         with socket.create_server(("127.0.0.1", 0)) as closed:

@@ -33,7 +33,7 @@ def steps(config: TrainConfig, folder: Path) -> None:
     torch.save(state, folder / f"{parallel.rank()}.pt")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_two_processes_hold_the_same_weights_codebook_and_adversary(recordings: Path, tmp_path: Path) -> None:
     # Revival on, so that codes replaced from one process's batch must reach the other.
     config = small_config(tmp_path / "small.yaml", recordings, *ADVERSARY, "optim.dead_share=0.5")
@@ -46,7 +46,7 @@ def test_two_processes_hold_the_same_weights_codebook_and_adversary(recordings: 
             torch.testing.assert_close(other[part][name], tensor, rtol=0, atol=0, msg=name)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_the_command_trains_on_two_devices(recordings: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     file = write_config(tmp_path / "small.yaml", recordings)
     main([str(file), *SMALL, "--devices", "2", "optim.steps=4", "optim.device=cpu"])

@@ -64,6 +64,7 @@ def test_a_resumed_run_goes_on_to_the_same_losses_adversary_and_all(
     assert [again.advance(feed) for _ in range(3)] == expected
 
 
+@pytest.mark.timeout(1200)  # the compiler itself takes a minute on a machine at rest
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch compiles for the CPU with g++, which is absent")
 def test_a_compiled_network_takes_the_same_steps(config: TrainConfig, feed: Feed, tmp_path: Path) -> None:
     plain = dataclasses.replace(config, optim=dataclasses.replace(config.optim, bfloat16=False))
