@@ -5,12 +5,9 @@ Every backend and precision takes turns in one process, so ratios between them h
 
 import argparse
 import json
-import os
-import platform
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +17,13 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.backends.base import Precision
-from engine.cli import run
+from engine.cli import is_writable, run
 from engine.errors import KinetokenError
-from engine.measure.flops import count_flop
+from engine.measure.machine import machine
 from engine.measure.startup import Start, cold_and_warm
-from engine.measure.timing import PRODUCT_GFLOP, Timing, products, ratio, summary, take_turns
+from engine.measure.timing import PRODUCT_GFLOP, Timing, count_flop, products, ratio, summary, take_turns
 from engine.session import BACKENDS, Backend, Decoder, Encoder, open_decoder, open_encoder
 from engine.spec import Part, TokenizerFiles, load_tokenizer
-from engine.writable import is_writable
 
 PRECISIONS: dict[str, tuple[Precision, ...]] = {
     "openvino": ("fp32", "bf16"),
@@ -90,28 +86,6 @@ class Figures:
     starts: list[StartRow] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
     input_bytes: dict[str, int] = field(default_factory=dict)
-
-
-def machine() -> dict[str, Any]:
-    """Return what the figures depend on: processor, cores, versions."""
-    versions = {}
-    for package in ("numpy", "openvino", "onnxruntime", "tensorrt", "tensorrt-rtx"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return {"processor": _processor(), "cores": os.cpu_count(), "python": platform.python_version(), **versions}
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    said = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
-    fields = {key.strip(): value.strip() for key, value in said.items()}
-    name = fields.get("model name", platform.machine())
-    return f"{name} (family {fields['cpu family']}, model {fields['model']})" if "cpu family" in fields else name
 
 
 def contestants(
@@ -325,11 +299,33 @@ def _show(figures: Figures, file: Path | None, picture: Path | None) -> int:
     if file is not None:
         file.write_text(json.dumps(asdict(figures), indent=2) + "\n")
     if picture is not None:
-        from engine.measure.plot import plot_cost
-
         plot_cost(figures.rows, picture)
     return 0
 
 
 if __name__ == "__main__":
     sys.exit(main())
+
+
+def plot_cost(rows: Sequence[Row], file: Path) -> None:
+    """Draw milliseconds a frame of one person against people in a step: a panel per graph, a line per backend."""
+    graphs = list(dict.fromkeys((row.tokenizer, row.part) for row in rows))
+    series = [
+        (
+            f"{tokenizer} {part}",
+            {
+                name: [
+                    (r.batch, r.frame_ms) for r in rows if (r.tokenizer, r.part) == (tokenizer, part) and _of(r) == name
+                ]
+                for name in dict.fromkeys(_of(r) for r in rows if (r.tokenizer, r.part) == (tokenizer, part))
+            },
+        )
+        for tokenizer, part in graphs
+    ]
+    from engine.measure.plot import draw_lines  # matplotlib is an extra
+
+    draw_lines(series, "people in one step", "ms a frame of one person", file)
+
+
+def _of(row: Row) -> str:
+    return f"{row.backend} {row.precision}"

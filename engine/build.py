@@ -18,10 +18,9 @@ from engine.backends.base import Precision
 from engine.cache import cache_folder, cache_path
 from engine.cli import add_tokenizer, run
 from engine.errors import EngineError
-from engine.ports import Shapes, check_inputs, check_outputs
 from engine.sample_windows import BUILT_IN, read_windows
 from engine.session import open_decoder, open_encoder
-from engine.spec import Part, TokenizerFiles, load_tokenizer, sha256
+from engine.spec import Part, Shapes, TokenizerFiles, check_inputs, check_outputs, load_tokenizer, sha256
 from engine.tensorrt import manifest as manifests
 from engine.tensorrt.compiler import DEFAULT_ARCHITECTURES, architectures, compile_graph
 from engine.tensorrt.library import Flavour, installed

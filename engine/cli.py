@@ -1,8 +1,10 @@
-"""What the engine's commands share: the tokenizer's flag, and errors as one line and an exit code."""
+"""What the engine's commands share: the tokenizer's flag, errors as one line and an exit code, files to write to."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from engine.errors import KinetokenError
 
@@ -24,3 +26,10 @@ def run(work: Callable[[], int], prog: str) -> int:
     except KeyboardInterrupt:
         print(f"{prog}: stopped", file=sys.stderr)
         return 130
+
+
+def is_writable(file: Path) -> bool:
+    """Whether a file may be written or made here. It is not touched."""
+    if file.is_dir() or not file.parent.is_dir():
+        return False
+    return os.access(file if file.exists() else file.parent, os.W_OK)

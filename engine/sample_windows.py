@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import EngineError
-from engine.joints import FROM_PANOPTIC19
-from engine.spec import TokenizerSpec
+from engine.spec import FROM_PANOPTIC19, TokenizerSpec
 
 BUILT_IN = Path(__file__).parent / "motion.npz"
 """The live system's demo, 3D in the box: joints float16 [people, frames, 17, 3], side float32 [people, hops] in cm."""

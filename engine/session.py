@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from engine import state as state_of
 from engine.backends.base import Arrays, DeviceGraph, Graph, Precision, zeros
 from engine.errors import EngineError, KinetokenError, TokenizerError, in_a_line
-from engine.ports import check_inputs, check_outputs, states_of
-from engine.spec import Part, TokenizerFiles, TokenizerSpec, load_tokenizer
+from engine.spec import Part, TokenizerFiles, TokenizerSpec, check_inputs, check_outputs, load_tokenizer, states_of
 from engine.state import State
 
 __all__ = [

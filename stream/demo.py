@@ -16,9 +16,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from engine.cli import is_writable
 from engine.session import open_decoder
 from engine.spec import TokenizerSpec
-from engine.writable import is_writable
 from stream.client import Heard, TokenStream
 from stream.codec.decode import Motion, StreamDecoder
 from stream.command.child import ProducerProcess

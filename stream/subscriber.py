@@ -5,6 +5,7 @@ if __name__ == "__main__":  # before the slow imports
 
     end_at_once()
 
+import logging
 import sys
 import threading
 import time
@@ -24,8 +25,7 @@ from stream.command.lifecycle import starting
 from stream.command.messages import LogFormat, say
 from stream.command.metrics import Monitor, split_address
 from stream.errors import SilenceError, TokenizerError
-from stream.log.acknowledge import LoggedLines
-from stream.log.writer import TokenLog
+from stream.log.writer import LOCKED, TokenLog
 from stream.subscribe.account import STREAMS, Key
 from stream.wire.packets import Goodbye, Message, Packet, check_stream_name
 from stream.wire.security import Security
@@ -118,6 +118,54 @@ EXAMPLES = """
   python -m stream.subscriber --json --once > replay.jsonl
   python -m stream.subscriber --log tokens.db --timeout 0
 """
+
+
+class LoggedLines:
+    """Keeps packets in a log and prints their lines after the commit.
+
+    Packets that the log cannot take, the disk being full, are not acknowledged: their lines are not printed.
+    """
+
+    def __init__(self, log: TokenLog) -> None:
+        self._log = log
+        self._lines: list[str] = []
+        self._fault: str | None = None
+
+    def add(self, heard: Heard, line: str) -> None:
+        """Take a packet and its line."""
+        self._log.append(heard.packet, heard.frame, heard.wall)
+        self._lines.append(line)
+
+    def flush(self, now: bool = False) -> None:
+        """Commit what has waited long enough, or all `now`, and print its lines. Call it often."""
+        kept = self._log.flush(now)
+        if self._log.waiting:
+            if self._log.fault == LOCKED:
+                self._tell()
+            return
+        lines, self._lines = self._lines, []
+        if kept:
+            print("\n".join(lines))
+        self._tell()
+
+    def close(self) -> None:
+        """Commit and print the rest, close the log. Raises IncompleteLogError if packets are missing."""
+        try:
+            self.flush(now=True)
+        finally:
+            if self._log.close():  # what waited, all of it
+                print("\n".join(self._lines))
+
+    def _tell(self) -> None:
+        if self._log.fault == self._fault:
+            return
+        self._fault = self._log.fault
+        if self._fault:
+            what = "waits for it" if self._fault == LOCKED else "is neither kept nor printed"
+            told = f"log: {self._fault}: what comes now {what}"
+            say(told, "log failed", logging.WARNING, fault=self._fault)
+        else:
+            say("log: it can be written again", "log works again")
 
 
 def main(config: Config, stop: threading.Event) -> None:

@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike
 from engine.errors import TokenizerError
 from engine.session import Backend, Decoder, Encoder, Precision, open_decoder, open_encoder
 from engine.spec import TokenizerFiles, TokenizerSpec, load_tokenizer
-from stream.codec.decode import HopDecoder, Motion
-from stream.codec.encode import Hop, HopEncoder, Pipeline
+from stream.codec.decode import HopDecoder, Motion, decode_step
+from stream.codec.encode import Hop, HopEncoder, Pipeline, encode_step
 from stream.codec.framing import Framer, HopWindow
 from stream.motion.arrays import checked_joints
 from stream.motion.clock import MAX_HOLD
@@ -22,7 +22,7 @@ from stream.motion.skeleton import JOINTS, SEEN, Array, Pose
 from stream.sources.base import PoseFrame
 from stream.tokens import Tokens
 
-__all__ = ["DecodeStream", "EncodeStream", "Motion", "Tokenizer", "Tokens"]
+__all__ = ["DecodeStream", "EncodeStream", "Motion", "Tokenizer", "Tokens", "decode_step", "encode_step"]
 
 TOGETHER = 16
 """Recordings that are encoded or decoded in one step: larger batches are no faster on a CPU."""

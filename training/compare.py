@@ -14,9 +14,9 @@ import numpy as np
 
 from engine.errors import KinetokenError
 from engine.session import Backend
-from training.evaluate import Evaluation, figures, run_sets, together
-from training.evaluation.codecs import Sizes, open_codec
-from training.evaluation.roundtrip import Codec, DrawingCodec, redrawn
+from training.evaluation.codecs import open_codec
+from training.evaluation.roundtrip import Codec, DrawingCodec, Sizes, redrawn
+from training.evaluation.sets import Evaluation, figures, run_sets, together
 
 Compared = tuple[Codec | DrawingCodec, Sizes, dict[str, Evaluation]]
 

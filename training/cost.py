@@ -24,13 +24,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from engine.backends.base import Precision
 from engine.backends.openvino import has_bfloat16
-from engine.bench import machine
+from engine.cli import is_writable
 from engine.errors import KinetokenError
-from engine.measure.flops import count_flop
+from engine.measure.machine import machine
 from engine.measure.plot import draw_lines
-from engine.measure.timing import Timing, ratio, summary, take_turns
+from engine.measure.timing import Timing, count_flop, ratio, summary, take_turns
 from engine.session import Backend, Encoder, open_encoder
-from engine.writable import is_writable
 from stream.motion.heatmap import draw
 from stream.motion.skeleton import Array
 from training.config import load_config

@@ -28,7 +28,7 @@ from training.config import load_config
 from training.model.config import ModelConfig
 from training.model.tokenizer import TokenizerNetwork
 from training.report.card import begin_card
-from training.run.trainer import load_trained, need_codebook
+from training.run.checkpoint import load_trained, need_codebook
 
 Input = Literal["keypoints", "heatmaps"]
 OPSET = 18

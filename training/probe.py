@@ -19,10 +19,10 @@ from sklearn.preprocessing import StandardScaler
 
 from engine.errors import KinetokenError
 from engine.session import Backend
-from training.evaluate import run_sets
 from training.evaluation.codecs import open_codec
 from training.evaluation.metrics import Floats
 from training.evaluation.roundtrip import Track
+from training.evaluation.sets import run_sets
 
 FOLDS = 5
 

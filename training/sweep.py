@@ -19,15 +19,16 @@ from torch import Tensor
 
 from engine.errors import KinetokenError
 from training.config import TrainConfig, different, load_config
-from training.evaluate import figures, run_sets
 from training.evaluation.codecs import open_codec
+from training.evaluation.sets import figures, run_sets
 from training.probe import probe
 from training.report.pictures import draw_evaluation
 from training.report.sweep_page import write_page
 from training.report.tables import Row, SweepConfig, load_sweep, rows_of, slug
 from training.run import provenance
+from training.run.checkpoint import build
 from training.run.folder import read_lines, training_seconds
-from training.run.trainer import Run, build
+from training.run.trainer import Run
 from training.train import train
 
 TIMED = 3

@@ -23,10 +23,10 @@ from training.evaluation.validation import film, look, read_sets
 from training.run import distributed as parallel
 from training.run import provenance
 from training.run.batches import Feed, make_sampler
-from training.run.checkpoint import start_from
+from training.run.checkpoint import load_trained, start_from
 from training.run.journal import Journal
 from training.run.throughput import flop_per_sample, peak
-from training.run.trainer import Run, load_trained
+from training.run.trainer import Run
 
 
 class Stop:

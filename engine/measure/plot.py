@@ -2,36 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
-
-if TYPE_CHECKING:
-    from engine.bench import Row
-
-
-def plot_cost(rows: "Sequence[Row]", file: Path) -> None:
-    """Draw milliseconds a frame of one person against people in a step: a panel per graph, a line per backend."""
-    graphs = list(dict.fromkeys((row.tokenizer, row.part) for row in rows))
-    series = [
-        (
-            f"{tokenizer} {part}",
-            {
-                name: [
-                    (r.batch, r.frame_ms) for r in rows if (r.tokenizer, r.part) == (tokenizer, part) and _of(r) == name
-                ]
-                for name in dict.fromkeys(_of(r) for r in rows if (r.tokenizer, r.part) == (tokenizer, part))
-            },
-        )
-        for tokenizer, part in graphs
-    ]
-    draw_lines(series, "people in one step", "ms a frame of one person", file)
-
-
-def _of(row: "Row") -> str:
-    return f"{row.backend} {row.precision}"
 
 
 def draw_lines(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.joints import FROM_PANOPTIC19 as FROM_PANOPTIC19
+from engine.spec import FROM_PANOPTIC19 as FROM_PANOPTIC19
 
 Array = NDArray[np.float32]
 

@@ -13,8 +13,9 @@ from stream.motion.skeleton import Pose
 from stream.sources.base import PoseFrame
 from stream.sources.demo import demo_pose
 from training.data.dataset import read_clips
-from training.evaluate import EngineCodec, figures
+from training.evaluation.codecs import EngineCodec
 from training.evaluation.roundtrip import run_clips
+from training.evaluation.sets import figures
 
 CENTIMETRES = {"heatmap2d-f16": 3.0, "heatmap2d-f8": 2.0, "heatmap2d-low-latency": 1.6, "heatmap3d-f8": 3.1}
 """Largest mean joint error on each set of recordings, every fifth of them."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from stream.motion.clips import Clip, Mask
 from stream.motion.skeleton import FROM_PANOPTIC19, Array
 from stream.sources.demo import demo_pose
-from training.evaluation.codecs import Sizes
+from training.evaluation.roundtrip import Sizes
 
 
 class Echo:

@@ -14,8 +14,9 @@ from engine.spec import PRETRAINED
 from motion_samples import Echo, people, sizes, write_shard
 from stream.motion.skeleton import J
 from training import compare, probe, ratedistortion
-from training.evaluate import figures
+from training.evaluation import rate_distortion
 from training.evaluation.roundtrip import run_clips
+from training.evaluation.sets import figures
 
 
 def test_the_same_tokenizer_twice_is_equal_and_figures_are_those_of_evaluate(tmp_path: Path) -> None:
@@ -94,7 +95,7 @@ def test_a_bad_command_line_is_one_clear_error(
 @pytest.mark.parametrize("room", [False, True])
 def test_rounding_costs_what_an_independent_count_says(room: bool) -> None:
     tracks = run_clips(Echo(8), people(3), 2, 8).tracks
-    point = ratedistortion.rounded(tracks, 32, room)
+    point = rate_distortion.rounded(tracks, 32, room)
     seconds = sum(track.seconds for track in tracks)
     columns: list[list[int]] = [[] for _ in range(2 * J)]
     errors, first, packed = [], 0, 0
@@ -117,7 +118,7 @@ def test_rounding_costs_what_an_independent_count_says(room: bool) -> None:
 
 def test_finer_rounding_costs_more_and_loses_less() -> None:
     tracks = run_clips(Echo(8), people(3), 3, 8).tracks
-    points = [ratedistortion.rounded(tracks, grid, room=False) for grid in (16, 64, 256)]
+    points = [rate_distortion.rounded(tracks, grid, room=False) for grid in (16, 64, 256)]
     for coarse, fine in pairwise(points):
         assert fine.joint_error_cm < 0.4 * coarse.joint_error_cm
         assert (fine.bits, fine.entropy, fine.zstd) > (coarse.bits, coarse.entropy, coarse.zstd)

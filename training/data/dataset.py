@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from engine.cache import cache_folder
-from stream.errors import SourceError
+from engine.errors import KinetokenError
 from stream.motion.clips import Clip, read_npz
 from stream.motion.panoptic import POSES, open_recording
 from training.data.panoptic import TRAIN, VALIDATION, cameras_of, read_sequence
@@ -64,7 +64,7 @@ class MotionDataset:
         for file in files:
             try:
                 dataset.clips += _kept(file, cache)
-            except (OSError, ValueError, SourceError) as error:
+            except (OSError, ValueError, KinetokenError) as error:
                 reason = str(error).removeprefix(f"{file}: ")
                 dataset.faults.append(f"{file}: {reason}")
                 _log.warning("left out %s", dataset.faults[-1])

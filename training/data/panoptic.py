@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stream.errors import SourceError
+from engine.errors import KinetokenError
 from stream.motion.calibration import hd_camera
 from stream.motion.clips import Clip, Mask
 from stream.motion.clock import MAX_HOLD
@@ -91,7 +91,7 @@ def cameras_of(calibration: bytes | None) -> tuple[Camera, ...]:
     for name in sorted({*EXO, *EGO}):
         try:
             found.append(hd_camera(calibration, name))
-        except SourceError:  # one camera less is no reason to lose the motion
+        except KinetokenError:  # one camera less is no reason to lose the motion
             continue
     return tuple(found)
 

@@ -10,8 +10,8 @@ from stream.motion.clips import Clip, Mask
 from stream.motion.clock import FPS
 from stream.motion.projection import Camera
 from stream.motion.skeleton import MIRROR, Array, J
-from training.data import views
-from training.data.limbs import bend, exchange, lean, turn
+from training.data import augment
+from training.data.augment import bend, exchange, lean, turn
 from training.data.panoptic import EGO, EXO, TRIPLES
 
 __all__ = ["Array", "AugmentConfig", "Window", "WindowSampler", "boxed"]
@@ -181,13 +181,13 @@ class WindowSampler:
         if self.dims == 3:
             return joints, known, known
         if self._cameras:
-            places, valid, inside = views.calibrated(joints, rng, self._cameras)
+            places, valid, inside = augment.calibrated(joints, rng, self._cameras)
             masks = [(known[:, None] & mask).reshape(-1, *mask.shape[2:]) for mask in (valid, inside)]
             return places.reshape(-1, *places.shape[2:]), masks[0], masks[1]
         seen = []
         for number in range(self.views):
             body = turn(joints, rng.uniform(0, 2 * np.pi, len(joints))) if number else joints
-            seen.append(views.virtual(body, rng, a.level, a.distance, a.elevation, a.roll))
+            seen.append(augment.virtual(body, rng, a.level, a.distance, a.elevation, a.roll))
         known = np.repeat(known, self.views, axis=0)
         return np.stack(seen, axis=1).reshape(-1, *seen[0].shape[1:]), known, known
 

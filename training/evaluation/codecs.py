@@ -1,36 +1,16 @@
 """What can be evaluated: an exported tokenizer, by its name or directory, or a training run, by its folder."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from engine.errors import TokenizerError
 from engine.session import Backend, Decoder, Encoder, open_decoder, open_encoder
-from engine.spec import TokenizerSpec, load_tokenizer
-from stream.codec.decode import decode_step
-from stream.codec.encode import encode_step
+from engine.spec import load_tokenizer
 from stream.motion.skeleton import Array
-from training.evaluation.roundtrip import Codec, DrawingCodec, Tokens
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """What an evaluation needs to know of a codec, as in `TokenizerSpec`. hop: frames that it takes at once."""
-
-    name: str
-    dims: int
-    hop: int
-    grid: int
-    sigma: float
-    vocabulary: int
-    fps: float
-    views: int = 1
-
-
-def sizes_of(spec: TokenizerSpec) -> Sizes:
-    """Return the sizes of an exported tokenizer."""
-    return Sizes(spec.label, spec.dims, spec.hop, spec.grid, spec.sigma, spec.vocabulary, spec.fps)
+from stream.tokenizer import decode_step, encode_step
+from training.evaluation.roundtrip import Codec, DrawingCodec, Sizes, Tokens, sizes_of
+from training.run.folder import is_run
 
 
 class EngineCodec:
@@ -54,11 +34,6 @@ class EngineCodec:
             tokens.append(ids[0])
             joints.append(motion.joints)
         return np.stack(tokens), np.concatenate(joints)[None]
-
-
-def is_run(path: str | Path) -> bool:
-    """Whether this is the folder of a training run."""
-    return (Path(path) / "checkpoint.pt").is_file() and (Path(path) / "config.yaml").is_file()
 
 
 def open_codec(what: str | Path, backend: Backend = "auto") -> tuple[Codec | DrawingCodec, Sizes]:

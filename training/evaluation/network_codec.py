@@ -9,13 +9,11 @@ from torch import Tensor
 from stream.motion.clock import FPS
 from stream.motion.skeleton import Array, J
 from training.config import load_config
-from training.evaluation.codecs import Sizes
-from training.evaluation.pictures import combined
-from training.evaluation.roundtrip import Drawn, Tokens
+from training.evaluation.roundtrip import Drawn, Sizes, Tokens, combined
 from training.model.config import ModelConfig
 from training.model.heatmaps import draw_maps
 from training.model.tokenizer import Reconstruction, TokenizerNetwork
-from training.run.trainer import load_network, need_codebook
+from training.run.checkpoint import load_network, need_codebook
 
 FRAMES = 64
 """Frames whose heatmaps are held in memory at once."""
@@ -92,3 +90,19 @@ def open_run(folder: Path) -> tuple[NetworkCodec, Sizes]:
     c = network.config
     name = load_config(folder / "config.yaml", []).name
     return NetworkCodec(network), Sizes(name, c.dims, c.packet, c.grid, c.sigma, c.vocabulary, FPS, views=c.views)
+
+
+class JointCodec:
+    """A network whose joints alone are wanted: no heatmap is drawn, so whole recordings fit in memory."""
+
+    def __init__(self, network: TokenizerNetwork) -> None:
+        self.network = network
+
+    def roundtrip(self, keypoints: Array) -> tuple[Tokens, Array]:
+        """See `training.evaluation.roundtrip.Codec`."""
+        c = self.network.config
+        x = torch.from_numpy(keypoints).to(next(self.network.parameters()).device)
+        with torch.inference_mode():
+            outs = [self.network(part) for part in ([x] if c.causal else x.split(c.packet, dim=1))]
+        joints = torch.cat([out.joints for out in outs], dim=1)
+        return np.concatenate([by_level(out.tokens, c) for out in outs]), joints.cpu().numpy()

@@ -1,19 +1,21 @@
 """Encoding and decoding of whole recordings, hop by hop as a live stream would, and what this leaves of them."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.spec import TokenizerSpec
 from stream.motion.clips import Clip, Mask
 from stream.motion.clock import FPS
+from stream.motion.heatmap import marginal, planes_of
 from stream.motion.skeleton import Array, J
-from training.data.limbs import turn
+from training.data.augment import turn
 from training.data.windows import boxed
-from training.evaluation.metrics import joint_errors
+from training.evaluation.metrics import WINDOW, joint_errors
 
 S = TypeVar("S", bound=np.generic)
 
@@ -184,3 +186,60 @@ def long_enough(clips: Iterable[Clip], hop: int) -> list[Clip]:
     if not kept:
         raise ValueError(f"no recording is as long as one hop of {hop} frames")
     return kept
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What an evaluation needs to know of a codec, as in `TokenizerSpec`. hop: frames that it takes at once."""
+
+    name: str
+    dims: int
+    hop: int
+    grid: int
+    sigma: float
+    vocabulary: int
+    fps: float
+    views: int = 1
+
+
+def sizes_of(spec: TokenizerSpec) -> Sizes:
+    """Return the sizes of an exported tokenizer."""
+    return Sizes(spec.label, spec.dims, spec.hop, spec.grid, spec.sigma, spec.vocabulary, spec.fps)
+
+
+def combined(keypoints: Array, grid: int, sigma: float) -> Array:
+    """Return the largest of the joints' Gaussians at each pixel, plane by plane: [T, 17, D + 1] -> [P, T, G, G].
+
+    P = 1 plane for D = 2, the three projections for D = 3. Equals the maximum over the joints of
+    `stream.motion.heatmap.draw`, without drawing all of them.
+    """
+    planes = planes_of(keypoints.shape[-1] - 1)
+    maps = np.zeros((len(planes), len(keypoints), grid, grid), np.float32)
+    for picture, (column, row) in zip(maps, planes, strict=True):
+        across = marginal(keypoints[..., column], grid, sigma) * keypoints[..., -1, None]
+        down = marginal(keypoints[..., row], grid, sigma)
+        for joint in range(keypoints.shape[1]):
+            np.maximum(picture, down[:, joint, :, None] * across[:, joint, None, :], out=picture)
+    return maps
+
+
+def decoded_keypoints(track: Track) -> Array:
+    """Return the decoded joints as keypoints [T, 17, D + 1]; those that did not go in are not judged and left out."""
+    present = track.known[..., None].astype(np.float32)
+    return np.concatenate([track.placed, np.ones_like(present)], axis=-1) * present
+
+
+def windows(track: Track, grid: int, sigma: float) -> Iterator[tuple[Array, Array]]:
+    """Yield the pictures of what went in and of what came out, [P, T, G, G] each, window by window of 64 frames.
+
+    What came out is what the codec drew, else Gaussians at the joints that it decoded. A shorter recording is one
+    window; of a longer one, what is left at the end is not judged.
+    """
+    out = decoded_keypoints(track)
+    whole = len(track.truth) // WINDOW * WINDOW or len(track.truth)
+    for start in range(0, whole, WINDOW):
+        part = slice(start, min(start + WINDOW, whole))
+        if track.maps is not None:
+            yield track.maps[0][:, part], track.maps[1][:, part]
+        else:
+            yield combined(track.keypoints[part], grid, sigma), combined(out[part], grid, sigma)

@@ -4,17 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from stream.motion.clips import Clip
 from stream.motion.clock import FPS
 from training.config import TrainConfig
 from training.data.dataset import read_clips
-from training.data.windows import Array
 from training.evaluation.metrics import token_metrics
-from training.evaluation.network_codec import NetworkCodec, by_level
-from training.evaluation.roundtrip import Tokens, long_enough, run_clip
+from training.evaluation.network_codec import JointCodec, NetworkCodec
+from training.evaluation.roundtrip import long_enough, run_clip
 from training.model.tokenizer import TokenizerNetwork
 
 EVERY = 5
@@ -22,22 +20,6 @@ EVERY = 5
 
 FRAMES = 64
 """Length of the clip to look at, at 30 fps."""
-
-
-class JointCodec:
-    """A network whose joints alone are wanted: no heatmap is drawn, so whole recordings fit in memory."""
-
-    def __init__(self, network: TokenizerNetwork) -> None:
-        self.network = network
-
-    def roundtrip(self, keypoints: Array) -> tuple[Tokens, Array]:
-        """See `training.evaluation.roundtrip.Codec`."""
-        c = self.network.config
-        x = torch.from_numpy(keypoints).to(next(self.network.parameters()).device)
-        with torch.inference_mode():
-            outs = [self.network(part) for part in ([x] if c.causal else x.split(c.packet, dim=1))]
-        joints = torch.cat([out.joints for out in outs], dim=1)
-        return np.concatenate([by_level(out.tokens, c) for out in outs]), joints.cpu().numpy()
 
 
 def read_sets(config: TrainConfig) -> dict[str, list[Clip]]:

@@ -5,7 +5,7 @@ start and the adaptive weight of VQGAN (Esser et al. 2021, arXiv 2012.09841) and
 (Wang et al. 2018, arXiv 1711.11585) as neural codecs use it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.run.distributed import wrap
+Wrap = Callable[[nn.Module, torch.device], nn.Module]
 
 
 @dataclass
@@ -84,10 +84,11 @@ def random_stretch(wanted: int, frames: int) -> slice:
 class Adversary:
     """A discriminator with its optimiser. `learn` on detached maps first, then `pull` at the generator."""
 
-    def __init__(self, config: AdversaryConfig, maps: int, device: torch.device) -> None:
+    def __init__(self, config: AdversaryConfig, maps: int, device: torch.device, wrap: Wrap | None = None) -> None:
+        """wrap: makes the network one whose gradients are averaged over all processes; None where there is only one."""
         self.config = config
         self.network = PatchDiscriminator(maps, config.channels, config.layers).to(device)
-        self._parallel = wrap(self.network, device)
+        self._parallel = wrap(self.network, device) if wrap else self.network
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=config.rate, betas=(0.5, 0.9))
 
     def learn(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:

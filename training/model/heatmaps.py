@@ -9,7 +9,6 @@ from torch import Tensor
 from stream.motion.heatmap import planes_of
 from stream.motion.skeleton import BONES, J
 from training.model.config import ModelConfig
-from training.model.patches import marginals
 
 STARTS, ENDS = ([bone[end] for bone in BONES] for end in (0, 1))
 
@@ -77,3 +76,24 @@ def joints_of_maps(logits: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor]
         seen[b].append(row[:, plane])
     joints = torch.stack([torch.stack(each).mean(dim=0) for each in seen], dim=-1)
     return joints.transpose(1, 2), presence.unflatten(1, (3, J)).mean(dim=1).transpose(1, 2)
+
+
+def marginal(position: Tensor, grid: int, sigma: float) -> Tensor:
+    """Return the Gaussian of each position along one axis: [...] in [0, 1) -> [..., grid], peak 1.
+
+    The torch twin of `stream.motion.heatmap.marginal`.
+    """
+    pixel = torch.arange(grid, dtype=position.dtype, device=position.device) + 0.5
+    return torch.exp(-0.5 * ((position.unsqueeze(-1) * grid - pixel) / sigma) ** 2)
+
+
+def marginals(keypoints: Tensor, grid: int, sigma: float) -> tuple[Tensor, Tensor]:
+    """Return the two factors of every heatmap, rows and columns: each [B, T, P * J, grid], presence in the columns.
+
+    keypoints: [B, T, J, D + 1], box coordinates and presence; the joints of several cameras follow each other.
+    """
+    planes = planes_of(keypoints.shape[-1] - 1)
+    present = keypoints[..., -1:]
+    down = torch.cat([marginal(keypoints[..., row], grid, sigma) for _, row in planes], dim=2)
+    across = torch.cat([marginal(keypoints[..., column], grid, sigma) * present for column, _ in planes], dim=2)
+    return down, across

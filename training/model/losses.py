@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stream.motion.heatmap import planes_of
-from training.model.heatmaps import draw_maps
-from training.model.patches import marginal
+from training.model.heatmaps import draw_maps, marginal
 from training.model.tokenizer import ModelConfig, Reconstruction
 
 

@@ -6,11 +6,9 @@ Per-frame work is pointwise with short mixing over time, space is mixed by atten
 import torch
 from torch import Tensor, nn
 
-from training.model.axes import AxisHead, Gather
-from training.model.blocks import FrameBlock, TokenBlock
 from training.model.config import ModelConfig
-from training.model.heatmaps import draw_maps
-from training.model.patches import PatchHead, PatchStem, marginals
+from training.model.heatmaps import draw_maps, marginals
+from training.model.layers import AxisHead, FrameBlock, Gather, PatchHead, PatchStem, TokenBlock
 from training.model.streaming import State, name_states
 
 

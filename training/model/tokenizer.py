@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from stream.motion.heatmap import planes_of
-from training.model.axes import expected_position
 from training.model.config import ModelConfig
 from training.model.conv3d import WindowedDecoder, WindowedEncoder
 from training.model.heatmaps import joints_of_maps, outer
+from training.model.layers import expected_position
 from training.model.patch import Decoder, Encoder, PatchDecoder
 from training.model.quantizers import make_quantizer
 from training.model.streaming import State, reset_rows, zero_state

@@ -11,10 +11,8 @@ from stream.motion.clock import FPS
 from stream.motion.drawing import INK, PAPER, Image
 from stream.motion.heatmap import planes_of
 from stream.motion.skeleton import BONES, Array
-from training.evaluate import Evaluation
-from training.evaluation.codecs import Sizes
-from training.evaluation.pictures import combined, decoded_keypoints
-from training.evaluation.roundtrip import Codec, DrawingCodec, Track, redrawn
+from training.evaluation.roundtrip import Codec, DrawingCodec, Sizes, Track, combined, decoded_keypoints, redrawn
+from training.evaluation.sets import Evaluation
 
 CELL = 128
 """Side of one picture of a strip, pixels; in a video twice as large."""

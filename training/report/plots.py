@@ -10,10 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from stream.motion.skeleton import BONES, JOINTS
-from training.evaluation.codecs import Sizes
 from training.evaluation.metrics import entropy
-from training.evaluation.roundtrip import Tokens, Track
-from training.ratedistortion import Point
+from training.evaluation.rate_distortion import Point
+from training.evaluation.roundtrip import Sizes, Tokens, Track
 from training.run.folder import read_log
 
 STANDING = np.array(

@@ -7,8 +7,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from training.ratedistortion import curves
-from training.ratedistortion import table as table_of_points
+from training.evaluation.rate_distortion import curves
+from training.evaluation.rate_distortion import table as table_of_points
 from training.report.plots import rate_distortion
 from training.report.tables import SweepConfig, TableConfig, slug
 

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from engine.spec import load_tokenizer, sha256
 from training.config import TrainConfig, over_bases, typed, what_counts
-from training.evaluation.codecs import is_run
+from training.run.folder import is_run
 
 OF_THE_PAGE = ("row", "published", "tokenizer", "probe", "pictures")
 """Keys of a row that are no part of a configuration."""

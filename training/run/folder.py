@@ -1,4 +1,4 @@
-"""What a run wrote down of itself, log.jsonl (see `training.run.journal`), read again."""
+"""What a run's folder holds: whether it is one, and its log.jsonl (see `training.run.journal`), read again."""
 
 import json
 from pathlib import Path
@@ -32,3 +32,8 @@ def training_seconds(run: Path, samples_per_step: int) -> float:
     pace = {entry["step"]: entry["samples_per_second"] for entry in read_log(run) if "samples_per_second" in entry}
     steps = sorted(pace)
     return sum((step - last) * samples_per_step / pace[step] for last, step in zip([0, *steps], steps, strict=False))
+
+
+def is_run(path: str | Path) -> bool:
+    """Whether this is the folder of a training run."""
+    return (Path(path) / "checkpoint.pt").is_file() and (Path(path) / "config.yaml").is_file()

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from engine.measure.machine import processor
 from training.config import TrainConfig
 from training.run import distributed as parallel
 
@@ -67,16 +68,7 @@ def describe_data(path: Path) -> dict[str, Any]:
 def machine() -> dict[str, Any]:
     """Return what the run runs on."""
     gpus = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
-    return {"cpu": _cpu_name(), "cores": os.cpu_count(), "gpus": gpus}
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    return {"cpu": processor(), "cores": os.cpu_count(), "gpus": gpus}
 
 
 def write(config: TrainConfig, folder: Path, step: int) -> None:

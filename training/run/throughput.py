@@ -6,7 +6,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from training.config import TrainConfig
-from training.run.trainer import build
+from training.run.checkpoint import build
 
 SIDES = {"cpu": 1024, "cuda": 8192}
 """Rows and columns of the matrices whose product says what a device can do."""

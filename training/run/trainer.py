@@ -1,77 +1,21 @@
 """One training run: the networks, their optimisers and the step they are at, kept in a folder."""
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
-from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
-from engine.errors import TokenizerError
-from training.config import TrainConfig, load_config
+from training.config import OptimConfig, TrainConfig
 from training.model.discriminator import Adversary, random_stretch
 from training.model.losses import total_loss, true_maps
 from training.model.lpips import FRAMES, Perceptual, pictures
 from training.model.tokenizer import Reconstruction, TokenizerNetwork
 from training.run import distributed as parallel
-from training.run.schedule import learning_rate, temperature
-
-
-def build(config: TrainConfig) -> TokenizerNetwork:
-    """Make the network, its codebook revived in proportion to how many tokens a step has."""
-    tokens_per_code = config.tokens_per_step * parallel.world() / config.model.vocabulary
-    return TokenizerNetwork(config.model, dead_below=config.optim.dead_share * tokens_per_code)
-
-
-def load_network(folder: Path) -> TokenizerNetwork:
-    """Return the network of a run as it was last saved, in evaluation mode, on the CPU.
-
-    Raises TokenizerError where the checkpoint is damaged or does not fit the run's configuration.
-    """
-    return load_trained(folder)[0]
-
-
-def load_trained(folder: Path) -> tuple[TokenizerNetwork, int]:
-    """Return the network of `load_network` and the step at which it was saved."""
-    checkpoint = folder / "checkpoint.pt"
-    try:
-        network = build(load_config(folder / "config.yaml", []))
-    except (OSError, ValueError, OmegaConfBaseException) as error:
-        raise TokenizerError(f"{folder} is no whole run: {error}") from None
-    state = _read(checkpoint)
-    try:
-        network.load_state_dict(state["network"])
-        return network.eval(), int(state["step"])
-    except (RuntimeError, KeyError, TypeError) as error:
-        raise _of_another(checkpoint, error) from None
-
-
-def need_codebook(network: TokenizerNetwork, folder: Path) -> None:
-    """Raise TokenizerError where a run was stopped before its codebook began."""
-    if not network.has_codebook:
-        raise TokenizerError(
-            f"{folder} was stopped as a plain autoencoder, before its codebook began: train on with "
-            f"python -m training.train --resume {folder}"
-        )
-
-
-def _of_another(checkpoint: Path, error: Exception) -> TokenizerError:
-    return TokenizerError(
-        f"{checkpoint} is of another configuration ({str(error).strip().splitlines()[0]}): "
-        "resume with the run's own config.yaml"
-    )
-
-
-def _read(checkpoint: Path) -> dict[str, Any]:
-    try:
-        state: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen kinds for a file that is not its own
-        raise TokenizerError(
-            f"{checkpoint} is damaged ({str(error).strip().splitlines()[0]}): train again, or restore the file"
-        ) from None
-    return state
+from training.run.checkpoint import _of_another, _read, build
 
 
 def make_optimisers(network: TokenizerNetwork, config: TrainConfig) -> list[torch.optim.Optimizer]:
@@ -117,7 +61,9 @@ class Run:
             self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.optimisers = make_optimisers(self.network, config)
         self.adversary = (
-            Adversary(config.adversary, config.model.drawn_maps, self.device) if config.adversary.weight > 0 else None
+            Adversary(config.adversary, config.model.drawn_maps, self.device, parallel.wrap)
+            if config.adversary.weight > 0
+            else None
         )
         self.perceptual = (
             Perceptual(Path(config.losses.perceptual_weights)).to(self.device) if config.losses.perceptual > 0 else None
@@ -214,3 +160,17 @@ class Run:
             learnt = adversary.learn(real, fake)
             pull, terms = adversary.pull(real, fake, loss, self.network.decoder.last_layer)
         return pull, learnt | terms
+
+
+def learning_rate(step: int, optim: OptimConfig) -> float:
+    """Linear rise, then a cosine down to the last rate."""
+    if step < optim.rise_steps:
+        return optim.rate * (step + 1) / optim.rise_steps
+    along = (step - optim.rise_steps) / max(1, optim.steps - optim.rise_steps)
+    return optim.last_rate + (optim.rate - optim.last_rate) * 0.5 * (1 + math.cos(math.pi * min(1.0, along)))
+
+
+def temperature(step: int, optim: OptimConfig) -> float:
+    """Exponential fall of the dVAE's temperature over the first three quarters of the steps, then the last one."""
+    along = min(1.0, step / max(1.0, 0.75 * optim.steps))
+    return optim.temperature * (optim.last_temperature / optim.temperature) ** along

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from stream.motion.heatmap import PLANES, draw, marginal
-from training.model.patches import marginals
+from training.model.heatmaps import marginals
 
 GRID, SIGMA = 64, 2.0
 

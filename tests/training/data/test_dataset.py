@@ -13,8 +13,8 @@ from stream.motion.clips import Clip
 from stream.motion.panoptic import POSES
 from stream.motion.skeleton import J, Pose
 from stream.sources.demo import demo_pose
+from training.data import augment
 from training.data import dataset as recordings
-from training.data import views
 from training.data.dataset import MotionDataset
 from training.data.panoptic import EGO, EXO, TRAIN, TRIPLES, VALIDATION, cameras_of, read_sequence
 from training.data.windows import UNKNOWN, AugmentConfig, WindowSampler
@@ -241,12 +241,12 @@ def test_calibrated_views_are_opencvs_projections(shared: Path, monkeypatch: pyt
     file = shared / "data" / "panoptic" / "160906_band1" / "calibration_160906_band1.json"
     cameras = {camera.name: camera for camera in cameras_of(file.read_bytes())}
     assert cameras.keys() == {*EXO, *EGO}
-    monkeypatch.setattr(views, "AROUND", 0.0)
+    monkeypatch.setattr(augment, "AROUND", 0.0)
     body = walk(4).joints[None]
     standing = body[0] - [0, body[..., 1].max(), 0]
     for name in ("00_01", "00_03", "00_25"):
         camera = cameras[name]
-        places, valid, inside = views.calibrated(body, np.random.default_rng(0), [(camera,)])
+        places, valid, inside = augment.calibrated(body, np.random.default_rng(0), [(camera,)])
         rotation = cv2.Rodrigues(camera.R)[0]
         px, _ = cv2.projectPoints(standing.reshape(-1, 3), rotation, camera.t, camera.K, camera.distortion)
         depth = (standing.mean(axis=(0, 1)) @ camera.R.T + camera.t)[2]

@@ -16,12 +16,13 @@ from stream.motion.skeleton import J
 from stream.sources.demo import demo_pose
 from training import evaluate as evaluation
 from training.config import TrainConfig, load_config, save_config
-from training.evaluate import figures, main, names_of, run_sets, together
+from training.evaluate import main
 from training.evaluation import progress
-from training.evaluation.codecs import is_run, open_codec
+from training.evaluation.codecs import open_codec
 from training.evaluation.network_codec import NetworkCodec
-from training.evaluation.pictures import combined, windows
-from training.evaluation.roundtrip import Result, run_clip, run_clips
+from training.evaluation.roundtrip import Result, combined, run_clip, run_clips, windows
+from training.evaluation.sets import figures, names_of, run_sets, together
+from training.run.folder import is_run
 from training.run.trainer import Run
 
 SMALL = [

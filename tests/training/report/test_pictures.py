@@ -10,9 +10,8 @@ from matplotlib.figure import Figure
 
 from motion_samples import Echo, people, sizes
 from stream.motion.drawing import PAPER
-from training.evaluate import Evaluation
-from training.evaluation.pictures import combined
-from training.evaluation.roundtrip import Result, run_clips
+from training.evaluation.roundtrip import Result, combined, run_clips
+from training.evaluation.sets import Evaluation
 from training.report import pictures as figures
 from training.report import plots
 

@@ -7,8 +7,7 @@ import torch
 
 from training.evaluation.validation import look, read_sets
 from training.export import export
-from training.run.checkpoint import start_from
-from training.run.trainer import build, load_network
+from training.run.checkpoint import build, load_network, start_from
 from training.train import main, train
 from training_samples import small_config, write_recordings
 

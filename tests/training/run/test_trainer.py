@@ -18,16 +18,16 @@ from engine.session import open_decoder, open_encoder
 from engine.spec import load_tokenizer
 from training.config import TrainConfig, load_config, save_config
 from training.data.dataset import read_clips
-from training.evaluate import EngineCodec, evaluate
-from training.evaluation.codecs import open_codec
+from training.evaluate import evaluate
+from training.evaluation.codecs import EngineCodec, open_codec
+from training.evaluation.network_codec import JointCodec
 from training.evaluation.roundtrip import run_clips
-from training.evaluation.validation import JointCodec, look, read_sets
+from training.evaluation.validation import look, read_sets
 from training.export import export
 from training.run.batches import Feed, make_sampler
-from training.run.checkpoint import start_from
-from training.run.schedule import learning_rate, temperature
+from training.run.checkpoint import build, load_network, load_trained, start_from
 from training.run.throughput import flop_per_sample, peak
-from training.run.trainer import Run, build, load_network, load_trained
+from training.run.trainer import Run, learning_rate, temperature
 from training.train import main, train
 from training_samples import ADVERSARY, SMALL, small_config, write_config, write_recordings
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from motion_samples import PLAIN, walk
 from stream.motion.skeleton import JOINTS
-from training.data import views
+from training.data import augment
 from training.data.windows import LOWER_BODY, AugmentConfig, Window, WindowSampler
 
 HOP = 8
@@ -91,19 +91,19 @@ def test_what_is_nearer_to_a_camera_is_larger() -> None:
     body = np.zeros((2, 1, 17, 3), np.float32)
     body[..., 0] = np.linspace(-40, 40, 17)
     body[:, :, ::2, 2] = -50  # nearer
-    straight = views.virtual(body, np.random.default_rng(0), 1.0, (300, 300), (0, 0), 0.0)
+    straight = augment.virtual(body, np.random.default_rng(0), 1.0, (300, 300), (0, 0), 0.0)
     np.testing.assert_array_equal(straight, body[..., :2])
-    seen = views.virtual(body, np.random.default_rng(0), 0.0, (300, 300), (0, 0), 0.0)
+    seen = augment.virtual(body, np.random.default_rng(0), 0.0, (300, 300), (0, 0), 0.0)
     np.testing.assert_allclose(seen[..., ::2, 0], body[..., ::2, 0] / (1 - 50 / 300), rtol=1e-5)
     np.testing.assert_allclose(seen[..., 1::2, :], body[..., 1::2, :2], atol=1e-5)
 
 
 def test_a_camera_above_sees_depth_as_height_and_a_rolled_one_turns_the_picture() -> None:
     body = np.random.default_rng(1).normal(0, 30, (1, 1, 17, 3)).astype(np.float32)
-    above = views.virtual(body, np.random.default_rng(0), 0.0, (1e7, 1e7), (30, 30), 0.0)
+    above = augment.virtual(body, np.random.default_rng(0), 0.0, (1e7, 1e7), (30, 30), 0.0)
     expected = np.stack([body[..., 0], np.cos(np.pi / 6) * body[..., 1] + np.sin(np.pi / 6) * body[..., 2]], axis=-1)
     np.testing.assert_allclose(above, expected, atol=1e-2)
-    rolled = views.virtual(body, np.random.default_rng(0), 0.0, (1e7, 1e7), (0, 0), 20.0)
+    rolled = augment.virtual(body, np.random.default_rng(0), 0.0, (1e7, 1e7), (0, 0), 20.0)
     np.testing.assert_allclose(np.linalg.norm(rolled, axis=-1), np.linalg.norm(body[..., :2], axis=-1), rtol=1e-3)
     assert np.abs(rolled - body[..., :2]).max() > 1
 

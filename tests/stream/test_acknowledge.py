@@ -14,11 +14,11 @@ import pytest
 from log_samples import hops, packets_in
 from processes import ROOT, Start
 from stream.errors import IncompleteLogError
-from stream.log.acknowledge import LoggedLines
 from stream.log.writer import TokenLog
 from stream.publish.control import ControlServer
 from stream.publish.publisher import Publisher
 from stream.subscribe.heard import Heard
+from stream.subscriber import LoggedLines
 from stream.wire.packets import Packet, encode
 from wire_samples import PATIENCE, hop_of
 
@@ -127,7 +127,7 @@ def test_the_disk_has_it_before_anybody_is_told(start: Start, tmp_path: Path) ->
     script = f"""
 import sys
 from log_samples import hops
-from stream.log.acknowledge import LoggedLines
+from stream.subscriber import LoggedLines
 from stream.subscribe.heard import Heard
 from stream.log.writer import TokenLog
 from stream.wire.packets import encode

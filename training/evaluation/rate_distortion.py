@@ -1,0 +1,119 @@
+"""Bits against error: of tokens, and of joints that are rounded and compressed without a tokenizer.
+
+Without one, one rounds the joints, keeps the differences from frame to frame and compresses those. Either the joints
+around the body's middle, whose own path is not counted, as the boxes of the tokens' packets are not; or their places in
+the room, where nothing is left out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
+from training.evaluation.codecs import open_codec
+from training.evaluation.metrics import entropy, joint_errors, token_metrics
+from training.evaluation.roundtrip import Result, Track
+from training.evaluation.sets import run_sets, together
+
+GRIDS = (256, 128, 64, 32, 24, 16)
+"""Steps across the largest box of a recording to which joints are rounded: 8 bits, 7, 6 and so on."""
+
+LEVEL = 19
+"""Of zstd: its strongest that needs no extra memory to decode."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One way to keep motion: bits per second per person against the mean joint error.
+
+    bits: as they are, whole bits per number, enough for those of a recording; entropy: under an ideal coder that knows
+    how often each number occurs at each place (coordinate of a joint, or place of the token grid) in the whole set
+    (first-order entropy); zstd: what zstd really makes of each recording.
+    """
+
+    name: str
+    joint_error_cm: float
+    bits: float
+    entropy: float
+    zstd: float
+
+
+def rounded(tracks: Sequence[Track], grid: int, room: bool) -> Point:
+    """Round the joints of recordings to 1 / grid of their largest box and code the differences between frames."""
+    errors, differences, plain, first, packed, seconds = [], [], 0.0, 0.0, 0, 0.0
+    for track in tracks:
+        joints = track.truth.astype(np.float64)
+        step = float(track.side.max()) / grid
+        middle = np.zeros((1, 1, 1)) if room else joints.mean(axis=1, keepdims=True)
+        whole = np.rint((joints - middle) / step).astype(np.int64)
+        errors.append(joint_errors(joints, whole * step + middle)[track.known])
+        flat = whole.reshape(len(whole), -1)
+        bits = max(1, int(np.ceil(np.log2(np.ptp(flat) + 1))))
+        plain += flat.size * bits
+        first += flat.shape[1] * bits
+        differences.append(np.diff(flat, axis=0))
+        packed += 8 * _zstd(np.diff(flat, axis=0, prepend=0))
+        seconds += track.seconds
+    every = np.concatenate(differences)
+    ideal = len(every) * sum(entropy(np.unique(column, return_counts=True)[1]) for column in every.T) + first
+    return Point(
+        name=f"{'room' if room else 'body'}, {grid} steps",
+        joint_error_cm=float(np.concatenate(errors).mean()),
+        bits=plain / seconds,
+        entropy=ideal / seconds,
+        zstd=packed / seconds,
+    )
+
+
+def tokenized(name: str, result: Result, vocabulary: int, hops_per_second: float) -> Point:
+    """Return the point of a tokenizer from what it made of recordings."""
+    cost = token_metrics(result.tokens, vocabulary, hops_per_second)
+    packed = sum(8 * _zstd(track.tokens.reshape(len(track.tokens), -1)) for track in result.tracks)
+    return Point(
+        name=name,
+        joint_error_cm=float(result.errors_cm.mean()),
+        bits=cost["bits_per_second"],
+        entropy=cost["bits_per_second_entropy"],
+        zstd=packed / result.seconds,
+    )
+
+
+def _zstd(values: NDArray[np.integer]) -> int:
+    """Return the bytes of a recording's numbers [T, N] under zstd, each place's series by itself."""
+    small = values.T.astype("<i2")
+    return len(zstandard.ZstdCompressor(level=LEVEL).compress(np.ascontiguousarray(small).tobytes()))
+
+
+def curves(tokenizers: Sequence[str], data: Sequence[Path], every: int = 1) -> dict[str, list[Point]]:
+    """Return the points of tokenizers or runs and of rounding on the same recordings, by curve.
+
+    Raises ValueError where the tokenizers are not all 2D or all 3D, or one decodes no joints.
+    """
+    found: dict[str, list[Point]] = {"tokens": []}
+    tracks: Sequence[Track] = ()
+    for name in tokenizers:
+        codec, sizes = open_codec(name)
+        result = together(run_sets(codec, sizes, data, every, pictures=False)).result
+        if np.isnan(result.tracks[0].placed).any():
+            raise ValueError(f"{name} decodes heatmaps without joints: it has no joint error")
+        if tracks and tracks[0].truth.shape[1:] != result.tracks[0].truth.shape[1:]:
+            raise ValueError(f"{name} is of other dimensions than {tokenizers[0]}: compare 2D with 2D, 3D with 3D")
+        found["tokens"].append(tokenized(sizes.name, result, sizes.vocabulary, sizes.fps / sizes.hop))
+        tracks = tracks or result.tracks
+    found["joints around the body, rounded"] = [rounded(tracks, grid, room=False) for grid in GRIDS]
+    found["joints in the room, rounded"] = [rounded(tracks, grid, room=True) for grid in GRIDS]
+    return found
+
+
+def table(found: dict[str, list[Point]]) -> str:
+    """Return the points as a table in Markdown, smallest error first."""
+    lines = [
+        "| how | joint error, cm | bit/s | bit/s, first-order entropy | bit/s, zstd |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    points = sorted((point for curve in found.values() for point in curve), key=lambda point: point.joint_error_cm)
+    lines += [f"| {p.name} | {p.joint_error_cm:.2f} | {p.bits:.0f} | {p.entropy:.0f} | {p.zstd:.0f} |" for p in points]
+    return "\n".join(lines)
