@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stream import bench, demo, doctor, export, keys, producer, replay, subscriber
+from stream import bench, demo, doctor, export, keys, producer, replay, subscriber, tokenize
 from stream.command.child import ProducerProcess
 from stream.command.cli import parse
 
@@ -25,6 +25,7 @@ CONFIGS: dict[str, type[Any]] = {
     "doctor": doctor.Config,
     "export": export.Config,
     "replay": replay.Config,
+    "tokenize": tokenize.Config,
     **{f"keys {name}": config for name, (_, config) in keys.COMMANDS.items()},
 }
 
