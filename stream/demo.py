@@ -24,7 +24,7 @@ from stream.codec.decode import Motion, StreamDecoder
 from stream.command.child import ProducerProcess
 from stream.command.cli import run
 from stream.errors import KinetokenError, OutputError, SilenceError
-from stream.motion.drawing import Image, label, skeleton, token_grid
+from stream.motion.drawing import Image, label, overlay, token_grid
 from stream.motion.projection import look
 from stream.motion.skeleton import Array
 from stream.sources.demo import CAMERA, demo_pose
@@ -33,8 +33,8 @@ from stream.wire.packets import Packet
 STREAM = "demo"
 TOKENIZER = "heatmap2d-f8"
 PEOPLE = 2
-MOMENTS = 4
-TILE = 220
+MOMENTS = 6
+TILE = 180
 SILENCE = 30.0
 """Seconds to wait for the producer: its first start on a machine may take a while."""
 
@@ -46,7 +46,7 @@ class Config:
     seconds: float = 15.0
     """How long to run."""
     picture: str = "demo.png"
-    """Where to write the picture: input, tokens and decoded bodies side by side."""
+    """Where to write the picture: moments of input, decoded bodies over it and tokens."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for a run too short for a picture."""
@@ -146,30 +146,27 @@ def _truth(track: int, time: float) -> tuple[Array, Array]:
 
 
 def _draw(results: Results, vocabulary: int, file: Path) -> None:
+    """Draw moments of every person: the body that went in, the decoded one over it, its error, and the hop's tokens."""
     rows: list[Image] = []
     for track in sorted(results.kept):
         kept = [each for each in results.kept[track] if each[0].observed >> (each[0].hop - 1) & 1]
         moments = [kept[i] for i in np.linspace(1, len(kept) - 1, MOMENTS).astype(int)]
-        for name, draw in (("what went in", _input), ("decoded from the tokens", _decoded)):
-            rows.append(label(MOMENTS * TILE, f"person {track}: {name}"))
-            rows.append(np.hstack([draw(packet, motion) for packet, motion in moments]))
+        rows.append(label(MOMENTS * TILE, f"person {track}: what went in (pale), decoded from the tokens (in colour)"))
+        rows.append(np.hstack([_body(packet, motion) for packet, motion in moments]))
         rows.append(label(MOMENTS * TILE, f"person {track}: the tokens of that hop"))
         rows.append(np.hstack([token_grid(packet.ids()[0, 0], vocabulary, TILE) for packet, _ in moments]))
     if not cv2.imwrite(str(file), np.vstack(rows)):
         raise OutputError(f"cannot write {file}: make space or give another place with --picture")
 
 
-def _input(packet: Packet, motion: Motion) -> Image:
-    joints, _ = _truth(packet.track, (packet.frame + packet.hop - 1) / packet.fps)
-    return _in_box(packet, joints, np.ones(len(joints), np.float32))
-
-
-def _decoded(packet: Packet, motion: Motion) -> Image:
-    return _in_box(packet, motion.joints[-1], motion.confidence[-1])
-
-
-def _in_box(packet: Packet, joints: Array, confidence: Array) -> Image:
-    return skeleton(joints, confidence, np.asarray(packet.box[:-1], np.float32), packet.box[-1], TILE)
+def _body(packet: Packet, motion: Motion) -> Image:
+    """Draw the last frame of a hop, its time above and its error below."""
+    time = (packet.frame + packet.hop - 1) / packet.fps
+    truth, cm_per_px = _truth(packet.track, time)
+    error = np.mean(np.linalg.norm(motion.joints[-1] - truth, axis=-1) * cm_per_px)
+    centre, side = np.asarray(packet.box[:-1], np.float32), packet.box[-1]
+    body = overlay(truth, motion.joints[-1], motion.confidence[-1], centre, side, TILE)
+    return np.vstack([label(TILE, f"{time:.2f} s"), body, label(TILE, f"{error:.1f} cm")])
 
 
 def _summarise(results: Results, stream: TokenStream, spec: TokenizerSpec, picture: Path) -> None:

@@ -14,17 +14,27 @@ GUTTER = 8
 LEFT, RIGHT, MIDDLE = (200, 120, 20), (30, 90, 220), (110, 110, 110)  # BGR
 """Colours of the person's own left, right and middle."""
 
+SHADOW = (214, 214, 214)
+"""Colour of a body behind another."""
+
 
 def skeleton(joints: Array, confidence: Array, centre: Array, side: float, size: int) -> Image:
     """Draw one body, joints [17, 2 or 3] seen from the front, in the box of that centre and side: [size, size, 3]."""
     picture = np.full((size, size, 3), PAPER, np.uint8)
-    places = ((joints[:, :2] - centre[:2]) / side + 0.5) * size
-    for a, b in BONES:
-        if min(confidence[a], confidence[b]) >= SEEN:
-            cv2.line(picture, _pixel(places[a]), _pixel(places[b]), _colour(a, b), max(2, size // 90), cv2.LINE_AA)
+    places = _places(joints, centre, side, size)
+    _draw_bones(picture, places, confidence >= SEEN, max(2, size // 90))
     for place, seen in zip(places, confidence >= SEEN, strict=True):
         if seen:
             cv2.circle(picture, _pixel(place), max(2, size // 80), INK, -1, cv2.LINE_AA)
+    return picture
+
+
+def overlay(truth: Array, joints: Array, confidence: Array, centre: Array, side: float, size: int) -> Image:
+    """Draw what came out over what went in, a broad pale body: joints as in `skeleton`, [size, size, 3]."""
+    picture = np.full((size, size, 3), PAPER, np.uint8)
+    everything = np.ones(len(truth), bool)
+    _draw_bones(picture, _places(truth, centre, side, size), everything, max(6, size // 22), SHADOW)
+    _draw_bones(picture, _places(joints, centre, side, size), confidence >= SEEN, max(2, size // 110))
     return picture
 
 
@@ -47,6 +57,19 @@ def label(width: int, text: str, height: int = 28) -> Image:
     picture = np.full((height, width, 3), PAPER, np.uint8)
     cv2.putText(picture, text, (6, height - 9), cv2.FONT_HERSHEY_SIMPLEX, 0.5, INK, 1, cv2.LINE_AA)
     return picture
+
+
+def _places(joints: Array, centre: Array, side: float, size: int) -> Array:
+    """Return where joints are in the picture of a box: [17, 2], pixels."""
+    return ((joints[:, :2] - centre[:2]) / side + 0.5) * size
+
+
+def _draw_bones(
+    picture: Image, places: Array, seen: NDArray[np.bool_], width: int, colour: tuple[int, int, int] | None = None
+) -> None:
+    for a, b in BONES:
+        if seen[a] and seen[b]:
+            cv2.line(picture, _pixel(places[a]), _pixel(places[b]), colour or _colour(a, b), width, cv2.LINE_AA)
 
 
 def _pixel(place: Array) -> tuple[int, int]:

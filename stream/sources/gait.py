@@ -55,7 +55,7 @@ _STAND[:, 0] = 0, 0.098, 0.12, -2, 5, 16, 7, 0.02, 1.075, 0, 0, 0, 0, 0, -1.5, 0
 _STAND[[9, 10, 11, 12, 14, 15, 16], 2] = 0.02, 2.5, 0.8, 4, 1, 0.8, 14
 _STAND[[3, 5], 1] = 1.5, 3
 
-_RAISED = np.array([28.0, 62.0, 165.0, 8.0])  # upper arm and forearm of someone who waves
+_RAISED = np.array([28.0, 112.0, 165.0, 8.0])  # upper arm and forearm of someone who waves above the head
 _BEAT = np.array([2.0, 5.0, 0.0, 27.0])  # and how far they swing to and fro
 
 _SIDES = np.array([1.0, -1.0])  # left, right
