@@ -39,7 +39,7 @@ def examples(folder: str) -> tuple[csr_matrix, np.ndarray]:
 
 
 rows, up = examples(sys.argv[1])
-classifier = SGDClassifier(loss="log_loss", alpha=1e-5, random_state=0).fit(rows, up)
+classifier = SGDClassifier(loss="log_loss", random_state=0).fit(rows, up)
 rows, truth = examples(sys.argv[2])
 said = classifier.predict(rows)
 print(f"{len(truth)} hops of people never seen, a hand up in {truth.mean():.1%}")

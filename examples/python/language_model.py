@@ -114,5 +114,8 @@ if __name__ == "__main__":
     print(
         f"{bits(model, unseen):.2f} bits a token on people never seen; by frequency alone {unigram(data, unseen):.2f}"
     )
-    prompt = max(unseen.sequences, key=len)[: 1 + PROMPT * data.tokenizer.spec.tokens_per_hop]
+    given = 1 + PROMPT * data.tokenizer.spec.tokens_per_hop
+    prompt = max(
+        (sequence[:given] for sequence in unseen.sequences), key=lambda ids: len(ids.unique())
+    )  # the liveliest
     draw(sys.argv[3], data, continuation(model, data, prompt, HOPS))
