@@ -33,9 +33,6 @@ from stream.wire.sockets import close_socket, open_socket
 
 __all__ = ["Clock", "Counters", "Heard", "Lost", "StreamState", "TokenStream"]
 
-RECEIVE_QUEUE = 10_000
-"""Packets that wait in memory for a busy reader, some 6 MB; beyond them those of a live stream are lost."""
-
 MAX_MESSAGE = 1024 * 1024
 """Bytes from which on libzmq drops the link to the sender instead of taking a message in."""
 
@@ -110,11 +107,9 @@ class TokenStream:
         if self._decoder:
             self._decoder.prepare()
         options = LINK | {
-            zmq.RCVHWM: RECEIVE_QUEUE,
             zmq.LINGER: 0,
             zmq.MAXMSGSIZE: MAX_MESSAGE,
-            # Heartbeats are the producer's. libzmq 4.3 aborts the process when a reader's own heartbeat times out
-            # while its queue is full (zeromq/libzmq#3937); the `LinkKeeper` finds a cut link here.
+            # Heartbeats are the producer's; the `LinkKeeper` finds a cut link here.
             zmq.HEARTBEAT_IVL: 0,
         }
         self._socket = open_socket(zmq.SUB, connect, options, security, EVENTS)
@@ -175,7 +170,7 @@ class TokenStream:
         while True:
             if (heard := self._next()) is not None:
                 return heard
-            parts = self._receive()
+            parts = self._socket.take()
             if parts:
                 self._accept(parts)
             self._tend(drained=not parts)
@@ -225,13 +220,6 @@ class TokenStream:
                     f"nothing heard from {self._address} for {patience:g} s: is the producer running, and is this its "
                     "--bind address?"
                 )
-
-    def _receive(self) -> list[bytes]:
-        """Return the frames of the next message that has come, none if there is none."""
-        try:
-            return self._socket.recv_multipart(zmq.NOBLOCK)
-        except zmq.Again:
-            return []
 
     def _accept(self, parts: list[bytes]) -> None:
         wall, monotonic = time.time_ns(), time.monotonic_ns()

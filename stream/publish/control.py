@@ -15,6 +15,7 @@ from stream.errors import KinetokenError, WireError
 from stream.publish.answers import Answers, Archive, Unanswerable
 from stream.publish.history import History
 from stream.publish.limits import TokenBucket
+from stream.wire.inflow import Allowance
 from stream.wire.packets import PacketError
 from stream.wire.requests import MAX_REQUEST, Refusal, ReplayReply, decode_request, encode_reply, request_id
 from stream.wire.security import OPEN, Security
@@ -24,13 +25,16 @@ PEER_RATE, PEER_BURST = 200.0, 400.0
 """Requests a second, and at once, of one peer; beyond them it is told to wait."""
 
 RATE, BURST = 1000.0, 400.0
-"""Requests a second, and at once, of all peers; beyond them requests wait in their sockets."""
+"""Replies a second, and at once, to all peers; further requests are dropped, and asked again by who means it."""
+
+ALLOWANCE = Allowance(burst=256 * 1024, rate=64 * 1024.0)
+"""Bytes that one peer may send: about twice what its requests come to at its highest rate."""
 
 PEERS = 256
 """Peers whose rates are remembered, the most recent ones."""
 
 OUTSTANDING = 8
-"""Requests that may wait from one peer, and replies to it; further replies to a peer that takes none are dropped."""
+"""Replies that may wait for one peer; further ones to a peer that takes none are dropped."""
 
 FAREWELL = 0.25
 """Seconds without a request after which, at the end of a run, its control socket closes."""
@@ -40,12 +44,16 @@ BEAT_MS = 100
 
 @dataclass(slots=True)
 class ControlCounters:
-    """What the control socket did. packets: handed out again. refused: answered by an error, `malformed` among them."""
+    """What the control socket did.
+
+    packets: handed out again. refused: answered by an error, `malformed` among them. dropped: there were too many.
+    """
 
     requests: int = 0
     packets: int = 0
     refused: int = 0
     malformed: int = 0
+    dropped: int = 0
 
 
 class ControlServer:
@@ -116,6 +124,11 @@ class ControlServer:
                     continue
                 parts = self._socket.recv_multipart()
                 self._asked_at = time.monotonic()
+                # Requests are read as fast as they come, answered or not: libzmq must never stop reading.
+                if self._all.take():
+                    self.counters.requests += 1
+                    self.counters.dropped += 1
+                    continue
                 # REQ sockets put an empty part before the request, DEALER sockets need not.
                 if len(parts) == 2 or (len(parts) == 3 and not parts[1]):
                     reply = self._reply(parts[0], parts[-1])
@@ -124,8 +137,6 @@ class ControlServer:
                 else:
                     self.counters.requests += 1
                     self.counters.malformed += 1
-                if pause := self._all.take():
-                    self._stop.wait(pause)
         except Exception as error:
             self._failure = error
         finally:
@@ -162,7 +173,6 @@ def _plain(error: Exception) -> str:
 def _open(bind: str | None, beside: str | None, security: Security) -> Socket:
     options = {
         zmq.SNDHWM: OUTSTANDING,
-        zmq.RCVHWM: OUTSTANDING,
         zmq.MAXMSGSIZE: 16
         * MAX_REQUEST,  # what is somewhat too long gets an answer, what is far too long ends the link
         zmq.HEARTBEAT_IVL: 1000,
@@ -170,13 +180,13 @@ def _open(bind: str | None, beside: str | None, security: Security) -> Socket:
         zmq.LINGER: 0,
     }
     if bind is not None:
-        return open_socket(zmq.ROUTER, bind, options, security)
+        return open_socket(zmq.ROUTER, bind, options, security, allowance=ALLOWANCE)
     if beside is None:
         raise ValueError("give the control socket an address, or the publisher's")
     if not beside.startswith("tcp://"):
-        return open_socket(zmq.ROUTER, f"{beside}.control", options, security)
+        return open_socket(zmq.ROUTER, f"{beside}.control", options, security, allowance=ALLOWANCE)
     host, _, port = beside.rpartition(":")
     if int(port) < 65535:
         with suppress(WireError):
-            return open_socket(zmq.ROUTER, f"{host}:{int(port) + 1}", options, security)
-    return open_socket(zmq.ROUTER, f"{host}:*", options, security)
+            return open_socket(zmq.ROUTER, f"{host}:{int(port) + 1}", options, security, allowance=ALLOWANCE)
+    return open_socket(zmq.ROUTER, f"{host}:*", options, security, allowance=ALLOWANCE)

@@ -5,6 +5,7 @@ import time
 
 import zmq
 
+from stream.wire.inflow import Allowance
 from stream.wire.security import OPEN, Security
 from stream.wire.sockets import attend, close_socket, open_socket
 
@@ -21,6 +22,12 @@ LINGER = 1.0
 QUEUED = 600.0
 """Seconds that a replay at full speed gives its readers at the end to take what they have not yet read; Ctrl-C ends
 the wait."""
+
+ALLOWANCE = Allowance(burst=64 * 1024, rate=4096.0)
+"""What one subscriber may say: some thousand subscriptions, then its signs of life."""
+
+AT_ONCE = 100
+"""Subscriptions heard before the stream goes on."""
 
 TOPICS = 10_000
 """Subscriptions that are remembered: nobody's inventing of topics takes our memory."""
@@ -50,7 +57,7 @@ class Outlet:
             zmq.XPUB_VERBOSE: 1,  # tell of everybody who subscribes, not only of the first for a topic
         }
         # XPUB is PUB that also hears of subscriptions.
-        self._socket = open_socket(zmq.XPUB, bind, options, security)
+        self._socket = open_socket(zmq.XPUB, bind, options, security, allowance=ALLOWANCE)
         self.address = self._socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
 
     def send(self, frame: bytes) -> None:
@@ -60,8 +67,11 @@ class Outlet:
     def listen(self) -> None:
         """Hear who subscribes; call it before sending and now and then."""
         attend(self._socket)
-        # Read even when nobody asks, or they would pile up over a long run with many joins.
-        while self._socket.poll(0):
+        # Read even when nobody asks, or they would pile up over a long run with many joins. Not all at once, or a flood
+        # of them would hold up the stream.
+        for _ in range(AT_ONCE):
+            if not self._socket.poll(0):
+                return
             event = self._socket.recv()
             if event[:1] == b"\1":
                 self.newcomers += 1

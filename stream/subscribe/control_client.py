@@ -48,7 +48,7 @@ class Asker:
         self._waiting: dict[int, _Sent] = {}
         self._answered: deque[tuple[Request, Reply | None]] = deque()
         self._number = 0
-        options = LINK | {zmq.SNDHWM: 64, zmq.RCVHWM: 64, zmq.LINGER: 0, zmq.MAXMSGSIZE: MAX_REPLY}
+        options = LINK | {zmq.SNDHWM: 64, zmq.LINGER: 0, zmq.MAXMSGSIZE: MAX_REPLY}
         self.socket = open_socket(zmq.DEALER, address, options, security)
 
     @property
@@ -116,14 +116,11 @@ class Asker:
 
     def _next(self) -> Reply | None:
         """Return the next sound reply that has come."""
-        while True:
-            try:
-                parts = self.socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return None
+        while parts := self.socket.take():
             with suppress(PacketError):
                 if len(parts) == 1:
                     return decode_reply(parts[0])
+        return None
 
     def _mind_time(self) -> None:
         now = time.monotonic()

@@ -1,9 +1,9 @@
 """Keeps a reader's link alive where libzmq alone would not, and says why there will be none."""
 
 import time
+from collections import deque
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from stream.errors import RefusedError
 from stream.wire.sockets import Socket
@@ -55,8 +55,7 @@ class LinkKeeper:
     def __init__(self, socket: Socket, address: str) -> None:
         self._socket = socket
         self._address = address
-        assert socket.events is not None
-        self._events = socket.events
+        self._tidings = socket.inflow.tidings if socket.inflow else deque[tuple[int, int]]()
         self._limit = SILENCE
         self._beats = 0
         self._patience = SILENCE
@@ -86,11 +85,11 @@ class LinkKeeper:
         the reader knows, or only one of the two has keys.
         """
         given_up = False
-        while self._events.poll(0):
-            message = recv_monitor_message(self._events)
-            self._judge(message["event"], int(message["value"]))
+        while self._tidings:
+            event, value = self._tidings.popleft()
+            self._judge(event, value)
             # A disconnect is followed at once by a retry, or by nothing.
-            given_up = message["event"] == zmq.EVENT_DISCONNECTED
+            given_up = event == zmq.EVENT_DISCONNECTED
         now = time.monotonic()
         if too_long := self._last is not None and now - self._last > self._patience:
             self.silent = True

@@ -10,15 +10,34 @@ import time
 import zmq
 
 from stream.errors import SecurityError, WireError
+from stream.wire.inflow import LINKS, Allowance, Inflow
 from stream.wire.security import OPEN, Guard, Security, present_key
 
 
 class Socket(zmq.Socket[bytes]):
-    """A socket. guard, where bound, and public_key, where connected: with keys; events: those watched of its link."""
+    """A socket. guard, where bound, and public_key, where connected: with keys; inflow: what bounds it, over tcp."""
 
     guard: Guard | None = None
     public_key: bytes = b""
-    events: zmq.Socket[bytes] | None = None
+    inflow: Inflow | None = None
+
+    def take(self) -> list[bytes]:
+        """Return the parts of the next message that has come, none if there is none."""
+        try:
+            parts = self.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            if self.inflow:
+                self.inflow.found_empty()
+            return []
+        if self.inflow:
+            sealed = 33 if self.public_key else 0  # CURVE's name, nonce, code and flags
+            self.inflow.took(sum(_framed(len(part) + sealed) for part in parts))
+        return parts
+
+
+def _framed(size: int) -> int:
+    """Return the bytes of a ZMTP frame that holds `size`."""
+    return size + (2 if size < 256 else 9)
 
 
 _KEEPALIVE = {
@@ -39,13 +58,18 @@ _ADDRESS = re.compile(r"tcp://[^/\s]+:(?P<port>\*|\d{1,5})|ipc://[^\s]+|inproc:/
 
 
 def open_socket(
-    kind: int, address: str, options: dict[zmq.SocketOption, int], security: Security = OPEN, watch: int = 0
+    kind: int,
+    address: str,
+    options: dict[zmq.SocketOption, int],
+    security: Security = OPEN,
+    watch: int = 0,
+    allowance: Allowance | None = None,
 ) -> Socket:
     """Return a socket that is bound (XPUB, ROUTER) or connected (SUB, DEALER) to `address`.
 
     Where `security` has keys for the address, a bound socket has a guard from before it can be reached: call `attend`
-    while using it. watch: which events of a link to tell in the socket's `events`, from the very first one on.
-    Raises WireError, SecurityError.
+    while using it. watch: which events of a tcp link to tell in the `tidings` of the socket's inflow, from the very
+    first one on. allowance: what each peer of a bound socket may send over tcp. Raises WireError, SecurityError.
     """
     binds = kind in (zmq.XPUB, zmq.ROUTER)
     _check_address(address, binds)
@@ -55,6 +79,8 @@ def open_socket(
     socket = Socket(context, kind)
     socket.set(zmq.IPV6, int("[" in address))
     socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+    if not address.startswith("inproc://"):
+        socket.set(zmq.RCVHWM, 0)  # the inflow is the bound
     for option, value in (_KEEPALIVE | options).items():
         socket.set(option, value)
     try:
@@ -62,8 +88,8 @@ def open_socket(
             socket.guard = Guard(socket, keyring)
         elif keyring:
             socket.public_key = present_key(socket, keyring, security.server_key)
-        if watch:
-            socket.events = socket.get_monitor_socket(watch)
+        if address.startswith("tcp://"):
+            socket.inflow = Inflow(socket.get_monitor_socket(watch | LINKS), allowance)
         _bind(socket, address) if binds else socket.connect(address)
     except zmq.ZMQError as error:
         close_socket(socket, linger_ms=0)
@@ -127,9 +153,9 @@ def close_socket(socket: Socket, linger_ms: int) -> None:
     if socket.closed:
         return
     context = socket.context
-    if socket.events:
+    if socket.inflow:
         socket.disable_monitor()
-        socket.events.close(linger=0)
+        socket.inflow.join()
     socket.close(linger=linger_ms)
     if context is not zmq.Context.instance():
         context.term()

@@ -118,7 +118,6 @@ def test_a_replay_at_full_speed_drops_nothing() -> None:
 
 
 def test_a_replay_waits_for_a_busy_reader(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream.client.RECEIVE_QUEUE", 10)
     monkeypatch.setattr("stream.publish.outlet.HEARTBEAT_MS", 50)
     monkeypatch.setattr("stream.publish.outlet.SILENT_LINK_MS", 150)
     with Publisher(ANY_PORT, "demo", live=False) as publisher, TokenStream(publisher.address) as stream:

@@ -59,7 +59,7 @@ def test_joining_late_is_no_gap() -> None:
 
 
 def test_what_a_live_reader_loses_by_being_busy_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream.client.RECEIVE_QUEUE", 10)
+    monkeypatch.setattr("stream.wire.inflow.UNREAD", 50_000)
     monkeypatch.setattr("stream.publish.outlet.HEARTBEAT_MS", 50)
     monkeypatch.setattr("stream.publish.outlet.SILENT_LINK_MS", 150)
     with Publisher(ANY_PORT, "demo") as publisher, TokenStream(publisher.address) as stream:
