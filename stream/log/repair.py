@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stream.errors import LogError
+from stream.log.beside import check_beside
 from stream.log.salvage import MAGIC, carve, journal_damage
 from stream.log.schema import (
     APPLICATION,
@@ -56,6 +57,8 @@ def mend(path: Path) -> Repair | None:
     another process is using, and where there is no space.
     """
     journal, fresh = _beside(path, "-wal"), _beside(path, ".repaired")
+    for file in (path, fresh):
+        check_beside(file)
     try:
         if _is_finished(fresh):
             _replace(path, fresh)

@@ -5,12 +5,12 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Sequence
-from contextlib import closing, suppress
 from pathlib import Path
 
 import msgspec
 
 from stream.errors import LogError
+from stream.log.beside import check_beside, is_cut_short, played_back
 
 APPLICATION = 0x4B544F4B  # "KTOK": tells our files from other SQLite databases
 VERSION = 2
@@ -82,14 +82,18 @@ def is_sound(values: Sequence[Value]) -> bool:
 
 
 def open_to_read(path: Path) -> sqlite3.Connection:
-    """Return a connection that writes nothing, for use under a lock from any thread. Raises sqlite3.Error.
+    """Return a connection that writes nothing, for use under a lock from any thread. Raises sqlite3.Error, LogError.
 
-    Only a change of the file itself that a crash cut short is undone first: SQLite reads no such file without.
+    What a crash cut short while the file itself was changed is undone in a copy: SQLite reads no such file without.
     """
-    if path.with_name(f"{path.name}-journal").exists():
-        # What fails here fails again below, with an error that says why.
-        with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as database:
-            database.execute("PRAGMA schema_version").fetchone()
+    check_beside(path)
+    if is_cut_short(path):
+        try:
+            database = played_back(path)
+        except OSError as error:
+            raise failure(path, error) from error
+        database.text_factory = _text
+        return database
     uri = f"{path.resolve().as_uri()}?mode=ro"
     database = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
     database.text_factory = _text
