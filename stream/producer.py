@@ -33,12 +33,13 @@ from stream.publish.control import FAREWELL, ControlServer
 from stream.publish.history import SECONDS
 from stream.publish.outlet import LINGER, QUEUED
 from stream.publish.publisher import STATUS_INTERVAL, Publisher
+from stream.sources.address import is_address
 from stream.sources.base import PoseFrame, PoseSource, Rate
-from stream.sources.capture import is_address
+from stream.sources.camera import check_camera
 from stream.sources.demo import DemoSource
 from stream.sources.joints import JointsSource
 from stream.sources.panoptic import PanopticSource
-from stream.sources.threaded import Feed
+from stream.sources.threaded import Threaded
 from stream.wire.packets import check_stream_name
 from stream.wire.security import Security
 
@@ -58,7 +59,10 @@ class Config:
     camera: int | None = None
     """Number of a camera of this machine, from 0."""
     video: str | None = None
-    """Video file, or address of a live stream: rtsp://..., http://... (MJPEG)."""
+    """Video file, or address of a film or of a live stream: rtsp://..., http://... (MJPEG, HLS)."""
+    live: bool | None = None
+    """Take the address of --video for a live stream, whose newest frame wins, or with --no-live for a film, of which
+    every frame is read once. By default a film is what tells how long it lasts."""
     panoptic: str | None = None
     """CMU Panoptic sequence: its folder, its folder of poses or its tar."""
     panoptic_camera: str | None = None
@@ -129,9 +133,15 @@ class Config:
         if self.panoptic_camera and (self.panoptic is None or self.dims == "3d"):
             raise ValueError("--panoptic-camera goes with --panoptic in 2d")
         if self.loop and (self.live_images or self.demo):
-            raise ValueError("--loop goes with a --video file, --panoptic or --joints")
+            raise ValueError(
+                "--loop goes with a --video file (a film at an address: --no-live), --panoptic or --joints"
+            )
+        if self.live is not None and not is_address(self.video or ""):
+            raise ValueError("--live and --no-live go with the address of a --video")
         if self.rate == "max" and self.live_images:
-            raise ValueError("--rate max is for files and recordings; a camera or live address sets its own pace")
+            raise ValueError(
+                "--rate max is for files and recordings; a camera or live address sets its own pace (a film: --no-live)"
+            )
         if not SLOWEST <= self.fps <= 240:
             raise ValueError(f"--fps {self.fps:g}: from {SLOWEST:g} to 240")
         if self.max_persons is not None and self.max_persons < 1:
@@ -149,8 +159,8 @@ class Config:
 
     @property
     def live_images(self) -> bool:
-        """Whether images come at a pace of their own."""
-        return self.camera is not None or is_address(self.video or "")
+        """Whether images may come at a pace of their own; what an address gives shows when it is opened."""
+        return self.camera is not None or (is_address(self.video or "") and self.live is not False)
 
     @property
     def bounded(self) -> bool:
@@ -180,9 +190,12 @@ def main(config: Config, stop: threading.Event) -> None:
     share_heap()
     with ExitStack() as resources:
         with starting():
-            tokenizer, encoder = _open_encoder(config)
-            source = open_source(config, encoder, stop)
-        resources.callback(source.close)
+            # What may be wrong with the source is told before seconds go into engines.
+            tokenizer = _find_tokenizer(config)
+            source = open_source(config, tokenizer.spec.dims, stop)
+            resources.callback(source.close)
+            encoder = open_encoder(tokenizer, config.backend, config.precision)
+            encoder.warm((1, 2, 4))
         monitor = resources.enter_context(Monitor(config.metrics, LATENCY)) if config.metrics is not None else None
         publisher = Publisher(
             config.bind,
@@ -191,7 +204,6 @@ def main(config: Config, stop: threading.Event) -> None:
             history=config.history,
             security=config.security,
         )
-        publisher.tokenizer = tokenizer.spec.label
         resources.callback(publisher.close)
         report = Report(config.log_format)
         if config.log is not None:
@@ -246,15 +258,17 @@ def _wait(publisher: Publisher, seconds: float, stop: threading.Event, service: 
     return False
 
 
-def open_source(config: Config, encoder: Encoder, stop: threading.Event) -> PoseSource:
-    """Open the source that the configuration names. Raises SourceError, PoseModelError."""
-    dims: Dims = "3d" if encoder.spec.dims == 3 else "2d"
+def open_source(config: Config, axes: int, stop: threading.Event) -> PoseSource:
+    """Open the source that is named, for a tokenizer of 2 or 3 axes. Raises SourceError, PoseModelError."""
+    dims: Dims = "3d" if axes == 3 else "2d"
     if config.demo:
         return DemoSource(dims, config.rate, stop, config.fps, config.max_persons or FEW)
     if config.panoptic is not None:
         return PanopticSource(config.panoptic, dims, config.rate, stop, config.loop, config.panoptic_camera)
     if config.joints is not None:
         return JointsSource(config.joints, dims, config.rate, stop, config.loop)
+    if config.camera is not None:
+        check_camera(config.camera)
     # MediaPipe takes a second to import: only where there are images.
     from stream.pose.source import open_vision
 
@@ -266,6 +280,7 @@ def open_source(config: Config, encoder: Encoder, stop: threading.Event) -> Pose
         rate=config.rate,
         stop=stop,
         loop=config.loop,
+        live=config.live,
         max_persons=config.max_persons or FEW,
         pose_model=config.pose_model,
     )
@@ -287,7 +302,7 @@ class _Run:
         self._monitor = monitor
         self._spec = encoder.spec
         hops_per_second = config.fps / encoder.spec.hop
-        self._feed = Feed(source)
+        self._feed = Threaded(source)
         self._pipeline = Pipeline(encoder, config.fps, keyframe=math.ceil(config.keyframe * hops_per_second))
         self._frames = self._packets = 0
 
@@ -320,6 +335,12 @@ class _Run:
                 self._publisher.goodbye(reason)
             finally:
                 self.report.frame(0, self.counters)
+                if self._frames and not self._packets and reason == "source ended":
+                    self.report.say(
+                        f"nobody was found in the {self._frames} frames of {self._source.label}: people must be seen "
+                        "whole, upright and not too small",
+                        "nobody found",
+                    )
                 self.report.end(reason)
                 self._source.close()
                 self._feed.close()
@@ -371,18 +392,16 @@ class _Run:
         self._packets += len(hops)
 
 
-def _open_encoder(config: Config) -> tuple[TokenizerFiles, Encoder]:
+def _find_tokenizer(config: Config) -> TokenizerFiles:
     name = config.tokenizer or f"heatmap{config.dims or '2d'}-f8"
     tokenizer = load_tokenizer(name)
     if config.dims and config.dims != f"{tokenizer.spec.dims}d":
         raise TokenizerError(f"tokenizer {name} is {tokenizer.spec.dims}d: leave out --dims {config.dims}")
-    encoder = open_encoder(tokenizer, config.backend, config.precision)
-    encoder.warm((1, 2, 4))
-    return tokenizer, encoder
+    return tokenizer
 
 
 def _start_line(config: Config, encoder: Encoder, source: PoseSource, publisher: Publisher) -> str:
-    drop = "newest frame wins" if config.live_images else "every frame is read"
+    drop = "live: the newest frame wins" if source.live else "every frame is read"
     bits = encoder.spec.bits_per_second * config.fps / encoder.spec.fps
     return (
         f"{source.label} ({drop}) -> stream {publisher.stream} at {publisher.address}, "

@@ -8,9 +8,8 @@ from stream.motion.projection import Dims
 from stream.pose.landmarker import Landmarker, Seeder
 from stream.pose.model_file import find_pose_model
 from stream.pose.tracker import PoseTracker
-from stream.sources.base import PoseFrame, Rate, Unit
+from stream.sources.base import ImageSource, PoseFrame, Rate, Unit
 from stream.sources.camera import CameraSource
-from stream.sources.capture import ImageSource
 from stream.sources.video import open_video
 
 EXTRA_FINDS = 2
@@ -24,7 +23,7 @@ class VisionSource:
         self._images = images
         self._tracker = tracker
         self.unit: Unit = "px" if tracker.dims == "2d" else "cm"
-        self.label = images.label
+        self.label, self.live = images.label, images.live
 
     @property
     def counts(self) -> dict[str, int]:
@@ -53,15 +52,17 @@ def open_vision(
     rate: Rate,
     stop: threading.Event,
     loop: bool = False,
+    live: bool | None = None,
     max_persons: int = 2,
     pose_model: str | None = None,
 ) -> VisionSource:
     """Return the people before camera `ref`, in a video file or on an address, as MediaPipe sees them.
 
-    rate and loop are for files. Raises SourceError when there is no such file, PoseModelError when there is no
-    model; a camera or address that gives nothing raises SourceError on iterating.
+    rate and loop are for files; live says whether an address is (`open_video`). Raises SourceError when there is no
+    such file or device, PoseModelError when there is no model; a camera or address that gives nothing raises
+    SourceError on iterating.
     """
-    images = CameraSource(ref, stop) if isinstance(ref, int) else open_video(ref, rate, stop, loop)
+    images = CameraSource(ref, stop) if isinstance(ref, int) else open_video(ref, rate, stop, loop, live)
     return VisionSource(images, mediapipe_tracker(find_pose_model(pose_model), max_persons, dims))
 
 

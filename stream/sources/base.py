@@ -37,11 +37,29 @@ class PoseFrame:
     captured_ns: int
 
 
+class ImageSource(Protocol):
+    """Yields images until it ends or is stopped; counts what it had to leave out."""
+
+    label: str  # for the start line, without secrets
+    live: bool  # as in `PoseSource`
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield frames in the order of their times."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What was left out so far, by cause; empty when nothing was."""
+
+    def close(self) -> None:
+        """Release the device or file. Safe to call twice and from another thread."""
+
+
 class PoseSource(Protocol):
     """Yields poses until it ends or is stopped; counts what it had to leave out."""
 
     unit: Unit
     label: str  # for the start line, without secrets
+    live: bool  # it goes on at its own pace: what cannot be taken in time is dropped
 
     def __iter__(self) -> Iterator[PoseFrame]:
         """Yield frames of poses in the order of their times."""

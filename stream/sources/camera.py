@@ -6,7 +6,14 @@ from pathlib import Path
 
 import cv2
 
+from stream.errors import SourceError
 from stream.sources.live import LiveSource
+
+
+def check_camera(index: int) -> None:
+    """Raise SourceError where this machine certainly has no such camera. Opens nothing."""
+    if sys.platform.startswith("linux") and not Path(f"/dev/video{index}").exists():
+        raise SourceError(f"no camera {index}: {_advice()}")
 
 
 class CameraSource(LiveSource):

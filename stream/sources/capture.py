@@ -1,61 +1,87 @@
-"""OpenCV's captures: opened with time-outs, without chatter and without showing passwords."""
+"""What live images are read from: cameras through OpenCV, addresses through FFmpeg, without chatter or passwords."""
 
 import os
-import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Protocol
 
-# FFmpeg's own messages hold whole addresses, passwords included. It reads this at the first capture.
+# FFmpeg's own messages hold whole addresses, passwords included. OpenCV's reads this at the first capture.
 os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
 
+import av
+import av.error
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
-from stream.sources.base import Frame
+from stream.errors import SourceError
+from stream.sources.film import as_shown, choose_stream, open_film
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
-FILE = "file://"
-
-OPEN_TIMEOUT = 10.0
-"""Seconds that opening a camera or an address may take, first frame included."""
-
-READ_TIMEOUT = 5.0
-"""Seconds without a frame after which a live source counts as lost."""
+GIVE_UP = 100
+"""Pictures in a row that cannot be decoded after which a connection counts as lost."""
 
 
-class ImageSource(Protocol):
-    """Yields images until it ends or is stopped; counts what it had to leave out."""
+class Capture(Protocol):
+    """A connection that gives images one after the other, as `cv2.VideoCapture` does. Every call may hang."""
 
-    label: str  # for the start line, without secrets
+    def grab(self) -> bool:
+        """Wait for the next image; False when none will come."""
 
-    def __iter__(self) -> Iterator[Frame]:
-        """Yield frames in the order of their times."""
+    def retrieve(self) -> tuple[bool, NDArray[np.uint8]]:
+        """Return whether the image could be decoded, and the image: uint8 [H, W, 3], BGR."""
 
-    @property
-    def counts(self) -> dict[str, int]:
-        """What was left out so far, by cause; empty when nothing was."""
-
-    def close(self) -> None:
-        """Release the device or file. Safe to call twice and from another thread."""
+    def release(self) -> None:
+        """Let the connection go."""
 
 
-def is_address(ref: str) -> bool:
-    """Whether `ref` is an address such as rtsp://..., not a file's path or file:// address."""
-    return not ref.startswith(FILE) and re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", ref) is not None
+class AddressCapture:
+    """The images of a live stream. Damaged ones are left out and counted as "frames damaged" in `counts`.
 
+    Raises SourceError where nothing can be opened there.
+    """
 
-def redact(address: str) -> str:
-    """Return an address with user, password and all values of its query replaced by ***."""
-    # Up to the last @: a password may hold @, / and ? that nobody escaped.
-    address = re.sub(r"://.*@", "://***@", address, flags=re.DOTALL)
-    head, mark, query = address.partition("?")
-    # Some cameras take their password in the path: /user=admin&password=...
-    head = re.sub(r"(?<==)[^/&]+", "***", head)
-    return head + mark + re.sub(r"(?<==)[^&#]*", "***", query)
+    def __init__(self, address: str, counts: Counter[str]) -> None:
+        self._counts = counts
+        _, self._container = open_film(address)
+        stream = choose_stream(self._container)
+        if stream is None:
+            self._container.close()
+            raise SourceError("no video there")
+        self._stream = stream
+        stream.thread_type = "SLICE"  # threads of frames would hold back one frame each
+        self._frames = self._decoded()
+        self._frame: av.VideoFrame | None = None
 
+    def grab(self) -> bool:
+        """See `Capture`."""
+        self._frame = next(self._frames, None)
+        return self._frame is not None
 
-def open_address(address: str) -> cv2.VideoCapture:
-    """Open a live stream through FFmpeg, whose time-outs end an open or read that hangs."""
-    timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(OPEN_TIMEOUT * 1000)]
-    timeouts += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(READ_TIMEOUT * 1000)]
-    return cv2.VideoCapture(address, cv2.CAP_FFMPEG, timeouts)
+    def retrieve(self) -> tuple[bool, NDArray[np.uint8]]:
+        """See `Capture`."""
+        assert self._frame is not None  # grab has said so
+        return True, as_shown(self._frame, self._stream)
+
+    def release(self) -> None:
+        """See `Capture`."""
+        self._container.close()
+
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        futile = 0
+        try:
+            for packet in self._container.demux(self._stream):
+                try:
+                    frames = packet.decode()
+                except av.error.FFmpegError:
+                    self._counts["frames damaged"] += 1
+                    futile += 1
+                    if futile > GIVE_UP:
+                        return
+                    continue
+                for frame in frames:
+                    futile = 0
+                    yield frame
+        except av.error.FFmpegError:  # the link broke off, or nothing came for `READ_TIMEOUT`
+            return

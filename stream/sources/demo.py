@@ -38,6 +38,8 @@ class DemoSource:
     dims: "3d" gives cm, "2d" px of `CAMERA`. Raises SourceError when `people` or `fps` is out of range.
     """
 
+    live = False
+
     def __init__(
         self,
         dims: Dims,

@@ -39,6 +39,8 @@ class JointsSource:
     a name. Raises SourceError where there is no such file or clip.
     """
 
+    live = False
+
     def __init__(self, recording: str, dims: Dims, rate: Rate, stop: threading.Event, loop: bool = False) -> None:
         self._clips, name = _chosen(recording)
         self._dims: Dims = dims

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.errors import SourceError
+from stream.sources.address import OPEN_TIMEOUT, READ_TIMEOUT, shown
 from stream.sources.base import Frame
-from stream.sources.capture import OPEN_TIMEOUT, READ_TIMEOUT
+from stream.sources.capture import AddressCapture, Capture
 
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 0.5
@@ -32,8 +33,10 @@ class LiveSource:
     frame, no failure ends the source: it connects anew with growing pauses until it is stopped or closed.
     """
 
+    live = True
+
     def __init__(
-        self, open_capture: Callable[[], cv2.VideoCapture], label: str, unreachable: str, stop: threading.Event
+        self, open_capture: Callable[[], Capture], label: str, unreachable: str, stop: threading.Event
     ) -> None:
         self.label = label
         self._open_capture = open_capture
@@ -44,7 +47,7 @@ class LiveSource:
 
     @property
     def counts(self) -> dict[str, int]:
-        """{"frames dropped": those that came too fast, "reconnects": lost connections made anew}."""
+        """{"frames dropped": came too fast, "frames damaged": not decodable, "reconnects": links made anew}."""
         return dict(self._counts)
 
     def close(self) -> None:
@@ -88,10 +91,22 @@ class LiveSource:
         return self._stop.is_set() or self._closed.is_set()
 
 
+class AddressSource(LiveSource):
+    """The images of a live stream. Raises SourceError, on iterating, when it cannot be reached at first."""
+
+    def __init__(self, address: str, stop: threading.Event) -> None:
+        super().__init__(
+            lambda: AddressCapture(address, self._counts),
+            label=f"video {shown(address)}",
+            unreachable=f"{shown(address)} gives no image: check address, user and password, and that the sender runs",
+            stop=stop,
+        )
+
+
 class _Connection:
     """A capture in a thread that may be abandoned: it lets the capture go once the call it hangs in returns."""
 
-    def __init__(self, open_capture: Callable[[], cv2.VideoCapture], counts: Counter[str]) -> None:
+    def __init__(self, open_capture: Callable[[], Capture], counts: Counter[str]) -> None:
         self._counts = counts
         self._shot: tuple[NDArray[np.uint8], int] | None = None
         self._ended = False
@@ -118,7 +133,7 @@ class _Connection:
             self._abandoned = True
         self._thread.join(timeout=0.3)
 
-    def _read(self, open_capture: Callable[[], cv2.VideoCapture]) -> None:
+    def _read(self, open_capture: Callable[[], Capture]) -> None:
         try:
             capture = open_capture()
             while not self._abandoned and capture.grab():
@@ -127,7 +142,7 @@ class _Connection:
                 if decoded:
                     self._put(image, at)
             capture.release()
-        except cv2.error:
+        except (cv2.error, SourceError):
             _log.debug("the capture failed", exc_info=True)
         with self._changed:
             self._ended = True

@@ -59,6 +59,8 @@ class PanopticSource:
     frames that are there.
     """
 
+    live = False
+
     def __init__(
         self,
         path: str | Path,

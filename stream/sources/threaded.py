@@ -1,73 +1,87 @@
-"""A source in a thread of its own, so that estimating poses, encoding and publishing overlap."""
+"""Iterates over something in a thread of its own, so that reading, estimating poses and encoding overlap."""
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from stream.sources.base import PoseFrame, PoseSource
+T = TypeVar("T")
 
 DEPTH = 2
-"""Frames that may wait between the threads. When they do, the source waits, and a live one drops images meanwhile."""
+"""Items that may wait between the threads; then the iterable waits, and a live source drops images meanwhile."""
 
-PATIENCE = 1.0
-"""Seconds that closing waits for a source that may hang."""
+IDLE = 0.25
+"""Seconds without an item after which None is yielded, so that whoever iterates can look after other things."""
+
+GIVE_UP_S = 1.0
+"""Seconds that closing waits for an iterable that may hang."""
 
 
-class Feed:
-    """Iterates over a source elsewhere; here, yields its frames, and None whenever there is none for a while.
+@dataclass(frozen=True)
+class _End:
+    error: Exception | None = None
 
-    What the source raises is raised here, after the frames before it. Iterate once; leaving early ends the reading.
+
+class Threaded(Generic[T]):
+    """Iterates over `items` elsewhere; here, yields them in order, and None whenever there is none for `idle` seconds.
+
+    What iterating raises is raised here, after the items before it. Iterate once; leaving early ends the reading.
     """
 
-    def __init__(self, source: PoseSource, idle: float = 0.25) -> None:
-        self._source, self._idle = source, idle
+    def __init__(self, items: Iterable[T], depth: int = DEPTH, idle: float = IDLE) -> None:
+        self._items, self._idle = items, idle
         self._abandoned = threading.Event()
-        self._frames: queue.Queue[PoseFrame | Exception | None] = queue.Queue(DEPTH)
-        self._thread = threading.Thread(target=self._read, name="source", daemon=True)
+        self._queue: queue.Queue[T | _End] = queue.Queue(depth)
+        self._thread = threading.Thread(target=self._read, name="reader", daemon=True)
 
-    def __iter__(self) -> Iterator[PoseFrame | None]:
-        """Yield frames until the source ends."""
+    def __iter__(self) -> Iterator[T | None]:
+        """Yield items until there are no more."""
         self._thread.start()
         try:
             while True:
                 try:
-                    frame = self._frames.get(timeout=self._idle)
+                    item = self._queue.get(timeout=self._idle)
                 except queue.Empty:
                     yield None
                     continue
-                if frame is None:
+                if isinstance(item, _End):
+                    if item.error:
+                        raise item.error
                     return
-                if isinstance(frame, Exception):
-                    raise frame
-                yield frame
+                yield item
         finally:
             self._abandoned.set()
 
     @property
     def depth(self) -> int:
-        """Frames that wait; may be read from any thread."""
-        return self._frames.qsize()
+        """Items that wait; may be read from any thread."""
+        return self._queue.qsize()
 
-    def close(self) -> None:
-        """Wait a moment for the thread, once the source is closed: it must not outlive the interpreter."""
+    def close(self, patience: float = GIVE_UP_S) -> None:
+        """Take no more, and wait a moment for the thread: it must not outlive the interpreter."""
         self._abandoned.set()
-        self._thread.join(PATIENCE)
+        if self._thread.ident is not None:
+            self._thread.join(patience)
 
     def _read(self) -> None:
-        end: Exception | None = None
+        end = _End()
+        items = iter(self._items)
         try:
-            for frame in self._source:
-                if not self._offer(frame):
-                    return
+            for item in items:
+                if not self._offer(item):
+                    break
         except Exception as error:
-            end = error
+            end = _End(error)
+        if isinstance(items, Generator):  # holds a file or device open until it is closed
+            items.close()
         self._offer(end)
 
-    def _offer(self, item: PoseFrame | Exception | None) -> bool:
+    def _offer(self, item: T | _End) -> bool:
         """Hand something over; False when nobody will take it any more."""
         while not self._abandoned.is_set():
             try:
-                self._frames.put(item, timeout=self._idle)
+                self._queue.put(item, timeout=self._idle)
                 return True
             except queue.Full:
                 continue

@@ -17,7 +17,7 @@ import numpy as np
 
 from stream.pose import source as vision
 from stream.pose.tracker import PoseTracker
-from stream.sources import live
+from stream.sources import camera, live
 from vision_fakes import FakeFinder, Stage
 
 HEALTHY = 3.0
@@ -107,6 +107,8 @@ def main() -> None:
     if fault != "none":
         doubled: Any = cv2
         doubled.VideoCapture = lambda *where: Capture(device)
+        devices: Any = camera
+        devices.check_camera = lambda index: None  # it looks for the device file, which a double has not
         reader: Any = live
         reader.time = SimpleNamespace(monotonic=time.monotonic, monotonic_ns=StuckClock(device).monotonic_ns)
     model: Any = vision

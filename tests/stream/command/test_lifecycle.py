@@ -13,6 +13,7 @@ import psutil
 import pytest
 import zmq
 
+from film_samples import write_film
 from log_samples import packets_in
 from processes import ROOT, Start
 from stream.client import TokenStream
@@ -98,6 +99,7 @@ class _Never(socketserver.BaseRequestHandler):
 
 SWALLOWED = """
 import os, signal, sys
+from unittest.mock import MagicMock
 import stream.producer
 from stream.command.cli import run
 
@@ -108,9 +110,9 @@ class Library:
 
 def load(*_, **__):
     Library()
-    return None, None
+    return MagicMock()
 
-stream.producer._open_encoder = load
+stream.producer.open_encoder = load
 stream.producer.open_source = load
 sys.exit(run(stream.producer.main, stream.producer.Config, prog="producer", examples=""))
 """
@@ -142,7 +144,8 @@ def test_while_the_pose_model_is_downloaded(launch: Start, tmp_path: Path) -> No
         server.block_on_close = False
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_address[1]}/pose_landmarker_full.task"
-        flags = ["--camera", "0", "--bind", f"ipc://{tmp_path}/socket"]
+        film = write_film(tmp_path / "film.mp4")
+        flags = ["--video", str(film), "--bind", f"ipc://{tmp_path}/socket"]
         env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "KINETOKEN_POSE_MODEL": "", "no_proxy": "*"}
         process = launch("-c", DOWNLOAD, url, *flags, env=env)
         assert _Never.asked.wait(60), process.communicate()

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from image_samples import Image, MjpegServer, number_in, numbered
 from stream.errors import SourceError
-from stream.sources import capture, live
+from stream.sources import address, live
+from stream.sources.address import redact
 from stream.sources.base import Frame
 from stream.sources.camera import CameraSource
-from stream.sources.capture import redact
 from stream.sources.live import LiveSource
 from stream.sources.video import open_video
 
@@ -183,7 +183,7 @@ class TestLive:
         threading.Timer(0.1, stop.set).start()
         begin = time.monotonic()
         assert list(frames) == []
-        assert time.monotonic() - begin < capture.READ_TIMEOUT
+        assert time.monotonic() - begin < address.READ_TIMEOUT
         tap.end()
 
     def test_a_device_that_hangs_is_given_up_for_a_new_connection(
@@ -250,7 +250,7 @@ class TestAddress:
             threading.Timer(0.2, stop.set).start()
             begin = time.monotonic()
             assert list(source) == []
-            assert time.monotonic() - begin < capture.OPEN_TIMEOUT
+            assert time.monotonic() - begin < address.OPEN_TIMEOUT
 
     def test_no_server(self, stop: threading.Event) -> None:
         with socket.create_server(("127.0.0.1", 0)) as closed:

@@ -8,7 +8,7 @@ import pytest
 
 from stream.errors import SourceError
 from stream.sources.base import PoseFrame, Unit
-from stream.sources.threaded import DEPTH, Feed
+from stream.sources.threaded import DEPTH, Threaded
 
 
 class Numbers:
@@ -37,11 +37,11 @@ class Numbers:
 
 
 def test_frames_come_in_order_and_end() -> None:
-    assert [f.captured_ns for f in Feed(Numbers(50)) if f] == list(range(50))
+    assert [f.captured_ns for f in Threaded(Numbers(50)) if f] == list(range(50))
 
 
 def test_an_error_comes_after_the_frames_before_it() -> None:
-    feed = iter(Feed(Numbers(7, SourceError("broke off")), idle=10))
+    feed = iter(Threaded(Numbers(7, SourceError("broke off")), idle=10))
     assert [frame.captured_ns for _ in range(7) if (frame := next(feed))] == list(range(7))
     with pytest.raises(SourceError, match="broke off"):
         next(feed)
@@ -50,7 +50,7 @@ def test_an_error_comes_after_the_frames_before_it() -> None:
 def test_a_silent_source_yields_none_meanwhile() -> None:
     source = Numbers(3, gate_at=1)
     seen: list[int | None] = []
-    for frame in Feed(source, idle=0.01):
+    for frame in Threaded(source, idle=0.01):
         seen.append(frame.captured_ns if frame else None)
         if frame is None:
             source.gate.set()
@@ -60,7 +60,7 @@ def test_a_silent_source_yields_none_meanwhile() -> None:
 
 def test_the_source_waits_for_a_slow_reader() -> None:
     source = Numbers(100)
-    feed = iter(Feed(source))
+    feed = iter(Threaded(source))
     next(feed)
     deadline = time.monotonic() + 5
     while source.given < DEPTH + 2 and time.monotonic() < deadline:
@@ -69,7 +69,7 @@ def test_the_source_waits_for_a_slow_reader() -> None:
 
 
 def test_leaving_early_ends_the_reading() -> None:
-    feed = Feed(Numbers(10**9), idle=0.01)
+    feed = Threaded(Numbers(10**9), idle=0.01)
     for frame in feed:
         if frame and frame.captured_ns > 5:
             break
