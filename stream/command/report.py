@@ -1,6 +1,5 @@
 """What a running producer tells its user: one line on a terminal, rewritten; one now and then elsewhere."""
 
-import sys
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -31,7 +30,7 @@ class Report:
 
     def __init__(self, log_format: LogFormat = "text") -> None:
         self._json = log_format == "json"
-        self._console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._status: Status | None = None
         self._times: deque[float] = deque(maxlen=90)
         self._shown = self._started = time.monotonic()

@@ -1,7 +1,5 @@
 """MediaPipe's pose landmarker, typed: the one module that talks to it."""
 
-import threading
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ from stream.motion.skeleton import FROM_MEDIAPIPE33
 from stream.pose.absent import absent
 from stream.pose.crop import Crop, Image, Rectangle
 from stream.pose.detection import Sighting
-from stream.pose.quiet import quiet
+from stream.pose.quiet import divert_native_stderr
 
 with absent("sounddevice"):
     # MediaPipe's audio half, which nothing here uses, would look for PortAudio by starting compilers.
@@ -36,13 +34,12 @@ _held: set[Any] = set()
 """MediaPipe's landmarkers until they are closed. One that is forgotten open closes itself when it is collected, and
 waits for ever if that happens within another's call."""
 
-_introduced = threading.Event()  # set once MediaPipe has logged what it logs with a process's first pose
-
 
 class _Graph:
     """MediaPipe's graph with a model in it; made anew after an error, which it does not get over."""
 
     def __init__(self, model: Path, mode: Any, people: int, confidence: float) -> None:
+        divert_native_stderr()
         self.failures = 0
         """How often it had to be made anew."""
         self._model = model
@@ -60,19 +57,14 @@ class _Graph:
         """Return MediaPipe's result; None after an error. milliseconds: in VIDEO mode, rising."""
         picture = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=rgb)
         try:
-            with nullcontext() if _introduced.is_set() else quiet():
-                if milliseconds is None:
-                    result = self._made.detect(picture)
-                else:
-                    result = self._made.detect_for_video(picture, milliseconds)
+            if milliseconds is None:
+                return self._made.detect(picture)
+            return self._made.detect_for_video(picture, milliseconds)
         except _FAILURES:
             self.failures += 1
             self.close()
             self._made = self._make()
             return None
-        if result.pose_landmarks:
-            _introduced.set()
-        return result
 
     def close(self) -> None:
         """Release memory and threads."""
@@ -81,8 +73,7 @@ class _Graph:
 
     def _make(self) -> Any:
         try:
-            with quiet():
-                made = vision.PoseLandmarker.create_from_options(self._options)
+            made = vision.PoseLandmarker.create_from_options(self._options)
             _held.add(made)
             return made
         except _FAILURES as error:
