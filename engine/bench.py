@@ -3,13 +3,18 @@
 Every backend and precision takes turns in one process, so ratios between them hold on a busy machine too.
 """
 
-import argparse
+if __name__ == "__main__":  # before the slow imports
+    from engine.command.lifecycle import end_at_once
+
+    end_at_once(130)
+
 import json
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from rich import box
@@ -17,7 +22,9 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.backends.base import Precision
-from engine.cli import is_writable, run
+from engine.command.cli import need_writable, run
+from engine.command.extras import need_package
+from engine.command.messages import say
 from engine.errors import KinetokenError
 from engine.measure.machine import machine
 from engine.measure.startup import Start, cold_and_warm
@@ -204,109 +211,6 @@ def _table(columns: Sequence[str]) -> Table:
     return table
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(prog="python -m engine.bench", description="Time a tokenizer on this machine.")
-    parser.add_argument(
-        "--tokenizer",
-        nargs="+",
-        default=["heatmap2d-f8"],
-        metavar="NAME_OR_DIR",
-        help="shipped tokenizers or directories (default: heatmap2d-f8)",
-    )
-    parser.add_argument(
-        "--backends", nargs="+", default=["all"], choices=["all", *BACKENDS], help="engines (default: all)"
-    )
-    parser.add_argument(
-        "--precision", nargs="+", choices=("fp32", "fp16", "bf16", "int8"), help="only these (default: all there are)"
-    )
-    parser.add_argument(
-        "--batch", nargs="+", type=int, default=[1, 4, 16, 64], help="people in one step (default: 1 4 16 64)"
-    )
-    parser.add_argument(
-        "--seconds",
-        type=float,
-        default=SECONDS,
-        help="for each graph and batch size, all backends together (default: %(default)g)",
-    )
-    parser.add_argument("--no-start", action="store_true", help="leave out start-up and memory")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
-    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw cost against people (needs matplotlib)")
-    return parser
-
-
-def measure(args: argparse.Namespace) -> Figures:
-    """Measure what the command line asks for."""
-    backends = list(BACKENDS) if "all" in args.backends else list(dict.fromkeys(args.backends))
-    tokenizers = [load_tokenizer(name) for name in args.tokenizer]
-    figures = Figures(machine())
-    for tokenizer in tokenizers:
-        name = tokenizer.spec.name
-        figures.input_bytes[name] = 4 * int(np.prod(tokenizer.spec.input_shape))
-        opened = contestants(tokenizer, backends, args.precision, figures.absent)
-        if not opened:
-            raise KinetokenError(f"nothing to time: {'; '.join(figures.absent.values())}")
-        for n, part in enumerate(PARTS):
-            # OpenVINO's decoder stays in float32 whatever the precision: no need to time it twice.
-            alike = {("openvino", "bf16")} if part == "decoder" and len(opened) > 1 else set()
-            sessions = {key: pair[n] for key, pair in opened.items() if key not in alike}
-            for batch in args.batch:
-                print(f"{name} {part}, {batch} people", file=sys.stderr)
-                rows, peaks = bench(tokenizer, part, batch, sessions, args.seconds)
-                figures.rows += rows
-                figures.peaks = {key: max(peak, figures.peaks.get(key, 0.0)) for key, peak in peaks.items()}
-        # What a user gets who names no backend is started too: it opens all of them to take the fastest.
-        for backend, precision in [] if args.no_start else [("auto", "fp32"), *opened]:
-            print(f"{name}: start of {backend} {precision}", file=sys.stderr)
-            try:
-                cold, warm = cold_and_warm(str(tokenizer.folder), backend, precision, CROWD)
-            except KinetokenError as error:
-                figures.absent[f"{name}: start of {backend} {precision}"] = str(error)
-            else:
-                figures.starts.append(StartRow(name, backend, precision, cold, warm))
-    return figures
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Read the command line, measure, print, write. Return the exit code."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
-    if min(args.batch) < 1:
-        parser.error(f"--batch {min(args.batch)}: at least 1")
-    if args.plot:
-        try:
-            import matplotlib  # noqa: F401  # before minutes of measuring
-        except ImportError:
-            parser.error("--plot needs matplotlib: pip install 'kinetoken[plot]'")
-    for file in (args.json, args.plot):
-        if file is not None and not is_writable(file):
-            parser.error(f"{file} cannot be written: name another file")
-    return run(lambda: _show(measure(args), args.json, args.plot), parser.prog)
-
-
-def _show(figures: Figures, file: Path | None, picture: Path | None) -> int:
-    for key, value in figures.machine.items():
-        print(f"{key}: {value}")
-    for precision, gflops in figures.peaks.items():
-        print(f"large matrix product, {precision}: up to {gflops:.0f} GFLOP/s")
-    for name, size in figures.input_bytes.items():
-        print(f"{name}: a hop of one person brings {size / 1000:.1f} kB to the encoder")
-    for heading, table in tables(figures).items():
-        print(f"\n{heading}\n")
-        Console(width=WIDTH).print(table)
-    for what, why in figures.absent.items():
-        print(f"not measured: {what}: {why}")
-    if file is not None:
-        file.write_text(json.dumps(asdict(figures), indent=2) + "\n")
-    if picture is not None:
-        plot_cost(figures.rows, picture)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
-
-
 def plot_cost(rows: Sequence[Row], file: Path) -> None:
     """Draw milliseconds a frame of one person against people in a step: a panel per graph, a line per backend."""
     graphs = list(dict.fromkeys((row.tokenizer, row.part) for row in rows))
@@ -329,3 +233,101 @@ def plot_cost(rows: Sequence[Row], file: Path) -> None:
 
 def _of(row: Row) -> str:
     return f"{row.backend} {row.precision}"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Time a tokenizer on this machine."""
+
+    EXITS: ClassVar = (5, 10, 13, 14, 130)
+
+    tokenizer: list[str] = field(default_factory=lambda: ["heatmap2d-f8"])
+    """Names of shipped tokenizers, or tokenizer directories."""
+    backend: list[Literal["all", "openvino", "onnxruntime", "tensorrt"]] = field(default_factory=lambda: ["all"])
+    """What is to run them."""
+    precision: list[Precision] = field(default_factory=list)
+    """Only these precisions; by default all that a backend has."""
+    batch: list[int] = field(default_factory=lambda: [1, 4, 16, 64])
+    """People in one step, each in turn."""
+    seconds: float = SECONDS
+    """For each graph and batch size, all backends together."""
+    start: bool = True
+    """Measure start-up and memory too."""
+    json: Path | None = None
+    """File to write the figures to."""
+    plot: Path | None = None
+    """PNG file to draw cost against people into."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for values out of range."""
+        if min(self.batch) < 1:
+            raise ValueError(f"--batch {min(self.batch)}: at least 1")
+
+
+EXAMPLES = """
+  python -m engine.bench --tokenizer heatmap2d-f8 heatmap3d-f8 --batch 1 16
+  python -m engine.bench --backend openvino --json figures.json --plot figures.png
+"""
+
+
+def measure(config: Config) -> Figures:
+    """Measure what the command line asks for."""
+    backends = list(BACKENDS) if "all" in config.backend else list(dict.fromkeys(config.backend))
+    tokenizers = [load_tokenizer(name) for name in config.tokenizer]
+    figures = Figures(machine())
+    for tokenizer in tokenizers:
+        name = tokenizer.spec.name
+        figures.input_bytes[name] = 4 * int(np.prod(tokenizer.spec.input_shape))
+        opened = contestants(tokenizer, backends, config.precision or None, figures.absent)
+        if not opened:
+            raise KinetokenError(f"nothing to time: {'; '.join(figures.absent.values())}")
+        for n, part in enumerate(PARTS):
+            # OpenVINO's decoder stays in float32 whatever the precision: no need to time it twice.
+            alike = {("openvino", "bf16")} if part == "decoder" and len(opened) > 1 else set()
+            sessions = {key: pair[n] for key, pair in opened.items() if key not in alike}
+            for batch in config.batch:
+                say(f"{name} {part}, {batch} people", "timing")
+                rows, peaks = bench(tokenizer, part, batch, sessions, config.seconds)
+                figures.rows += rows
+                figures.peaks = {key: max(peak, figures.peaks.get(key, 0.0)) for key, peak in peaks.items()}
+        # What a user gets who names no backend is started too: it opens all of them to take the fastest.
+        for backend, precision in [("auto", "fp32"), *opened] if config.start else []:
+            say(f"{name}: start of {backend} {precision}", "timing")
+            try:
+                cold, warm = cold_and_warm(str(tokenizer.folder), backend, precision, CROWD)
+            except KinetokenError as error:
+                figures.absent[f"{name}: start of {backend} {precision}"] = str(error)
+            else:
+                figures.starts.append(StartRow(name, backend, precision, cold, warm))
+    return figures
+
+
+def main(config: Config, stop: threading.Event) -> None:
+    """Measure, print, write."""
+    if config.plot:
+        need_package("matplotlib")
+    for file in (config.json, config.plot):
+        need_writable(file)
+    _show(measure(config), config.json, config.plot)
+
+
+def _show(figures: Figures, file: Path | None, picture: Path | None) -> None:
+    for key, value in figures.machine.items():
+        print(f"{key}: {value}")
+    for precision, gflops in figures.peaks.items():
+        print(f"large matrix product, {precision}: up to {gflops:.0f} GFLOP/s")
+    for name, size in figures.input_bytes.items():
+        print(f"{name}: a hop of one person brings {size / 1000:.1f} kB to the encoder")
+    for heading, table in tables(figures).items():
+        print(f"\n{heading}\n")
+        Console(width=WIDTH).print(table)
+    for what, why in figures.absent.items():
+        print(f"not measured: {what}: {why}")
+    if file is not None:
+        file.write_text(json.dumps(asdict(figures), indent=2) + "\n")
+    if picture is not None:
+        plot_cost(figures.rows, picture)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, Config, prog="python -m engine.bench", examples=EXAMPLES, batch=True))

@@ -4,19 +4,25 @@ A TensorRT engine goes to this user's cache with a manifest of what it was made 
 For OpenVINO the cache of compiled graphs is filled, so that the first start is as fast as every other.
 """
 
-import argparse
+if __name__ == "__main__":  # before the slow imports
+    from engine.command.lifecycle import end_at_once
+
+    end_at_once(130)
+
 import hashlib
 import re
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar, Literal
 
 from engine.backends.base import Precision
 from engine.cache import cache_folder, cache_path
-from engine.cli import add_tokenizer, run
+from engine.command.cli import run
 from engine.errors import EngineError
 from engine.sample_windows import BUILT_IN, read_windows
 from engine.session import open_decoder, open_encoder
@@ -228,67 +234,69 @@ def _typed(tokenizer: TokenizerFiles, part: Part, wanted: Wanted, say: Say) -> b
     return bytes(graph.SerializeToString())
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m engine.build",
-        description="Compile a tokenizer for this machine or, with TensorRT for RTX, for other GPUs.",
-    )
-    add_tokenizer(parser)
-    parser.add_argument("--backend", choices=("tensorrt", "openvino"), required=True)
-    parser.add_argument(
-        "--precision", choices=("fp32", "fp16", "bf16", "int8"), default="fp32", help="default: %(default)s"
-    )
-    parser.add_argument(
-        "--max-batch", type=int, default=MAX_BATCH, help="most people in one step (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--gpu-arch", nargs="+", default=[], metavar="X.Y", help="compute capabilities to build for, such as 8.6 8.9"
-        f" (default: the GPU here; without one, {' '.join(DEFAULT_ARCHITECTURES)})",
-    )  # fmt: skip
-    parser.add_argument(
-        "--workspace", type=int, metavar="MiB", help="device memory a step may use in passing"
-        f" (default: {WORKSPACE_MIB})",
-    )  # fmt: skip
-    parser.add_argument(
-        "--data", nargs="+", type=Path, default=[], metavar="NPZ", help="recordings that int8 is calibrated on"
-        " (default: the built-in motion)",
-    )  # fmt: skip
-    parser.add_argument("--out", type=Path, help="folder to write to (default: the user's cache)")
-    parser.add_argument("--force", action="store_true", help="build again what is there already")
-    return parser
+@dataclass(frozen=True)
+class Config:
+    """Compile a tokenizer for this machine or, with TensorRT for RTX, for other GPUs."""
+
+    EXITS: ClassVar = (5, 10, 13, 14, 130)
+
+    backend: Literal["tensorrt", "openvino"] | None = None
+    """What is to run it."""
+    tokenizer: str = "heatmap2d-f8"
+    """Name of a shipped tokenizer, or a tokenizer directory."""
+    precision: Precision = "fp32"
+    """Precision of the matrix products."""
+    max_batch: int = MAX_BATCH
+    """Most people in one step."""
+    gpu_arch: list[str] = field(default_factory=list)
+    """Compute capabilities to build for, such as 8.6 8.9; by default that of the GPU here."""
+    workspace: int | None = None
+    """Device memory that a step may use in passing, MiB; by default 1024."""
+    data: list[Path] = field(default_factory=list)
+    """Recordings (npz) that int8 is calibrated on; by default the built-in motion."""
+    out: Path | None = None
+    """Folder to write to; by default the user's cache."""
+    force: bool = False
+    """Build again what is there already."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for values out of range or that do not go together."""
+        if self.backend is None:
+            raise ValueError("--backend: name tensorrt or openvino")
+        if not 1 <= self.max_batch <= 4096 or (self.workspace is not None and self.workspace < 1):
+            raise ValueError("--max-batch must be 1 to 4096 and --workspace at least 1")
+        if self.backend == "openvino" and (self.gpu_arch or self.out or self.force or self.data or self.workspace):
+            raise ValueError(
+                "--gpu-arch, --workspace, --data, --out and --force are TensorRT's; OpenVINO keeps its own cache"
+            )
+        if self.data and self.precision != "int8":
+            raise ValueError(f"--data is what int8 is calibrated on; {self.precision} needs none: leave it out")
 
 
-def _main(args: argparse.Namespace) -> int:
-    tokenizer = load_tokenizer(args.tokenizer)
-    if args.backend == "openvino":
-        build_openvino(tokenizer, args.precision, args.max_batch)
-        return 0
+EXAMPLES = """
+  python -m engine.build --tokenizer heatmap2d-f8 --backend openvino
+  python -m engine.build --tokenizer heatmap2d-f8 --backend tensorrt --precision fp16
+  python -m engine.build --backend tensorrt --gpu-arch 8.6 8.9 --out engines
+"""
+
+
+def main(config: Config, stop: threading.Event) -> None:
+    """Build what is asked for."""
+    tokenizer = load_tokenizer(config.tokenizer)
+    if config.backend == "openvino":
+        build_openvino(tokenizer, config.precision, config.max_batch)
+        return
     wanted = Wanted(
-        precision=args.precision,
-        max_batch=args.max_batch,
-        architectures=tuple(args.gpu_arch),
-        workspace_mib=WORKSPACE_MIB if args.workspace is None else args.workspace,
-        out=args.out,
-        force=args.force,
-        data=tuple(args.data),
+        precision=config.precision,
+        max_batch=config.max_batch,
+        architectures=tuple(config.gpu_arch),
+        workspace_mib=WORKSPACE_MIB if config.workspace is None else config.workspace,
+        out=config.out,
+        force=config.force,
+        data=tuple(config.data),
     )
     build_tensorrt(tokenizer, wanted)
-    return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Read the command line and build. Returns the exit code."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
-    if not 1 <= args.max_batch <= 4096 or (args.workspace is not None and args.workspace < 1):
-        parser.error("--max-batch must be 1 to 4096 and --workspace at least 1")
-    if args.backend == "openvino" and (args.gpu_arch or args.out or args.force or args.data or args.workspace):
-        parser.error("--gpu-arch, --workspace, --data, --out and --force are TensorRT's; OpenVINO keeps its own cache")
-    if args.data and args.precision != "int8":
-        parser.error(f"--data is what int8 is calibrated on; {args.precision} needs none: leave it out")
-    return run(lambda: _main(args), parser.prog)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main, Config, prog="python -m engine.build", examples=EXAMPLES, batch=True))

@@ -1,11 +1,18 @@
 """Say what an engine or a tokenizer is, and whether it runs here: python -m engine.info ENGINE_OR_DIR."""
 
-import argparse
-import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+if __name__ == "__main__":  # before the slow imports
+    from engine.command.lifecycle import end_at_once
 
-from engine.cli import run
+    end_at_once(130)
+
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from engine.command.cli import run
 from engine.errors import EngineError
 from engine.spec import TokenizerFiles, load_tokenizer
 from engine.tensorrt import manifest as manifests
@@ -82,31 +89,28 @@ def _tensors(way: str, tensors: Mapping[str, Tensor]) -> list[str]:
     return [f"  {way:3}      {name} {tensor.dtype} {list(tensor.shape)}" for name, tensor in tensors.items()]
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m engine.info", description="Say what an engine or a tokenizer is, and whether it runs here."
-    )
-    parser.add_argument(
-        "what", metavar="ENGINE_OR_DIR", help="an engine's folder or file, a tokenizer directory, or a shipped name"
-    )
-    return parser
+@dataclass(frozen=True)
+class Config:
+    """Say what an engine or a tokenizer is, and whether it runs here."""
+
+    EXITS: ClassVar = (5, 13, 130)
+
+    what: str
+    """An engine's folder or file, a tokenizer directory, or the name of a shipped tokenizer."""
 
 
-def _main(what: str) -> int:
-    place = Path(what)
+EXAMPLES = """
+  python -m engine.info heatmap2d-f8
+"""
+
+
+def main(config: Config, stop: threading.Event) -> None:
+    """Say it."""
+    place = Path(config.what)
     folder = place.parent if place.suffix == ".engine" and place.is_file() else place
     engine = (folder / manifests.FILE).is_file() or folder != place
-    print("\n".join(describe_engine(folder) if engine else describe_tokenizer(load_tokenizer(what))))
-    return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Read the command line and say it. Returns the exit code."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
-    return run(lambda: _main(args.what), parser.prog)
+    print("\n".join(describe_engine(folder) if engine else describe_tokenizer(load_tokenizer(config.what))))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main, Config, prog="python -m engine.info", examples=EXAMPLES, batch=True))

@@ -3,11 +3,17 @@
 OpenVINO's own counters, layer by layer, summed by kind of layer and by what carries it out.
 """
 
-import argparse
+if __name__ == "__main__":  # before the slow imports
+    from engine.command.lifecycle import end_at_once
+
+    end_at_once(130)
+
 import sys
+import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 from rich import box
@@ -17,8 +23,8 @@ from rich.table import Table
 from engine.backends.base import zeros
 from engine.backends.openvino import core, has_bfloat16, hints, read
 from engine.backends.openvino_split import cut
-from engine.cli import add_tokenizer, run
-from engine.spec import load_tokenizer
+from engine.command.cli import run
+from engine.spec import Part, load_tokenizer
 
 RUNS = 30
 """Runs of each graph; each layer counts with its fastest."""
@@ -45,32 +51,38 @@ def by_kind(file: Path, batch: int, precision: str) -> dict[str, float]:
     return dict(sorted(spent.items(), key=lambda entry: -entry[1]))
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m engine.layers", description="Where the time of a step goes, by kind of layer."
-    )
-    add_tokenizer(parser)
-    parser.add_argument("--part", choices=("encoder", "decoder"), default="encoder")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    parser.add_argument("--batch", type=int, default=16, help="people in one step (default: %(default)s)")
-    return parser
+@dataclass(frozen=True)
+class Config:
+    """Where the time of a step goes, by kind of layer."""
+
+    EXITS: ClassVar = (5, 130)
+
+    tokenizer: str = "heatmap2d-f8"
+    """Name of a shipped tokenizer, or a tokenizer directory."""
+    part: Part = "encoder"
+    """Which of its two graphs."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Precision of the matrix products."""
+    batch: int = 16
+    """People in one step."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for values out of range."""
+        if self.batch < 1:
+            raise ValueError(f"--batch {self.batch}: at least 1")
+        if self.precision == "bf16" and not has_bfloat16():
+            raise ValueError("this processor has no bfloat16: take --precision fp32")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Read the command line, measure, print. Return the exit code."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
-    if args.batch < 1:
-        parser.error(f"--batch {args.batch}: at least 1")
-    if args.precision == "bf16" and not has_bfloat16():
-        parser.error("this processor has no bfloat16: take --precision fp32")
-    return run(
-        lambda: _show(by_kind(load_tokenizer(args.tokenizer).graph(args.part), args.batch, args.precision)), parser.prog
-    )
+EXAMPLES = """
+  python -m engine.layers --tokenizer heatmap3d-f8 --part decoder
+  python -m engine.layers --precision bf16 --batch 1
+"""
 
 
-def _show(spent: dict[str, float]) -> int:
+def main(config: Config, stop: threading.Event) -> None:
+    """Measure and print."""
+    spent = by_kind(load_tokenizer(config.tokenizer).graph(config.part), config.batch, config.precision)
     table = Table(box=box.MARKDOWN)
     for heading in ("layers", "ms", "share"):
         table.add_column(heading, justify="left" if heading == "layers" else "right")
@@ -80,8 +92,7 @@ def _show(spent: dict[str, float]) -> int:
             table.add_row(kind, f"{ms:.2f}", f"{ms / whole:.0%}")
     table.add_row("all", f"{whole:.2f}", "100%")
     Console(width=100).print(table)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main, Config, prog="python -m engine.layers", examples=EXAMPLES, batch=True))

@@ -4,17 +4,23 @@ Both run the same windows hop by hop, in several batch sizes, states carried, pe
 on the way.
 """
 
-import argparse
+if __name__ == "__main__":  # before the slow imports
+    from engine.command.lifecycle import end_at_once
+
+    end_at_once(130)
+
 import sys
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.backends.base import Precision
-from engine.cli import add_tokenizer, run
+from engine.command.cli import run
 from engine.errors import EngineError
 from engine.sample_windows import Windows, read_windows
 from engine.session import Backend, Decoder, Encoder, State, open_decoder, open_encoder
@@ -168,42 +174,49 @@ def report(verdict: Verdict) -> list[str]:
     ]
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m engine.verify", description="Check a tokenizer's engine against ONNX Runtime in float32."
-    )
-    add_tokenizer(parser)
-    parser.add_argument("--backend", choices=("tensorrt", "openvino", "onnxruntime"), required=True)
-    parser.add_argument("--precision", choices=tuple(LEAST_EQUAL), default="fp32", help="default: %(default)s")
-    parser.add_argument(
-        "--data", nargs="+", type=Path, default=[], metavar="NPZ", help="recordings: joints [N, 17 or 19, 3] in cm"
-        " and fps (default: the built-in motion)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--batch", nargs="+", type=int, default=BATCHES, metavar="N", help="people in one step (default:"
-        f" {' '.join(map(str, BATCHES))})",
-    )  # fmt: skip
-    return parser
+@dataclass(frozen=True)
+class Config:
+    """Check a tokenizer's engine against ONNX Runtime in float32."""
+
+    EXITS: ClassVar = (5, 13, 14, 130)
+
+    backend: Literal["tensorrt", "openvino", "onnxruntime"] | None = None
+    """What to check."""
+    tokenizer: str = "heatmap2d-f8"
+    """Name of a shipped tokenizer, or a tokenizer directory."""
+    precision: Precision = "fp32"
+    """Precision of the matrix products."""
+    data: list[Path] = field(default_factory=list)
+    """Recordings (npz): joints [N, 17 or 19, 3] in cm and fps; by default the built-in motion."""
+    batch: list[int] = field(default_factory=lambda: list(BATCHES))
+    """People in one step, each in turn."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for values out of range."""
+        if self.backend is None:
+            raise ValueError("--backend: name tensorrt, openvino or onnxruntime")
+        if min(self.batch) < 1:
+            raise ValueError(f"--batch {min(self.batch)}: at least 1")
 
 
-def _main(args: argparse.Namespace) -> int:
-    tokenizer = load_tokenizer(args.tokenizer)
-    windows = read_windows(tokenizer.spec, args.data)
-    print(f"{tokenizer.spec.label}, {args.backend} in {args.precision}, batches of {', '.join(map(str, args.batch))}")
-    verdict = verify(tokenizer, args.backend, args.precision, windows, args.batch)
+EXAMPLES = """
+  python -m engine.verify --tokenizer heatmap2d-f8 --backend tensorrt --precision fp16
+  python -m engine.verify --backend openvino --precision bf16 --batch 1 16
+"""
+
+
+def main(config: Config, stop: threading.Event) -> None:
+    """Verify and report. Raises EngineError where the engine is not exact enough."""
+    assert config.backend is not None
+    tokenizer = load_tokenizer(config.tokenizer)
+    windows = read_windows(tokenizer.spec, config.data)
+    batches = ", ".join(map(str, config.batch))
+    print(f"{tokenizer.spec.label}, {config.backend} in {config.precision}, batches of {batches}")
+    verdict = verify(tokenizer, config.backend, config.precision, windows, config.batch)
     print("\n".join(report(verdict)))
-    return 0 if verdict.passed else EngineError.exit_code
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Read the command line and verify. Returns the exit code."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
-    if min(args.batch) < 1:
-        parser.error("--batch must be at least 1")
-    return run(lambda: _main(args), parser.prog)
+    if not verdict.passed:
+        raise EngineError(f"{config.backend} in {config.precision} is not exact enough: take another precision")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main, Config, prog="python -m engine.verify", examples=EXAMPLES, batch=True))

@@ -4,7 +4,7 @@ Latency runs from the capture of a hop's last frame to its receipt in another pr
 """
 
 if __name__ == "__main__":  # before the slow imports
-    from stream.command.lifecycle import end_at_once
+    from engine.command.lifecycle import end_at_once
 
     end_at_once()
 
@@ -23,9 +23,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from engine.command.cli import run
 from stream.client import TokenStream
 from stream.command.child import ProducerProcess
-from stream.command.cli import run
 from stream.errors import KinetokenError, SourceError
 from stream.sources.demo import MAX_PEOPLE
 from stream.wire.packets import Packet, Status

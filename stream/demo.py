@@ -1,7 +1,7 @@
 """`python -m stream.demo`: the built-in motion through a producer and a decoding reader, compared with what went in."""
 
 if __name__ == "__main__":  # before the slow imports
-    from stream.command.lifecycle import end_at_once
+    from engine.command.lifecycle import end_at_once
 
     end_at_once()
 
@@ -16,13 +16,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from engine.cli import is_writable
+from engine.command.cli import is_writable, run
 from engine.session import open_decoder
 from engine.spec import TokenizerSpec
 from stream.client import Heard, TokenStream
 from stream.codec.decode import Motion, StreamDecoder
 from stream.command.child import ProducerProcess
-from stream.command.cli import run
 from stream.errors import KinetokenError, OutputError, SilenceError
 from stream.motion.drawing import Image, label, overlay, token_grid
 from stream.motion.projection import look

@@ -1,7 +1,7 @@
 """`python -m stream.doctor`: looks whether everything that the live system needs is here and works."""
 
 if __name__ == "__main__":  # before the slow imports
-    from stream.command.lifecycle import end_at_once
+    from engine.command.lifecycle import end_at_once
 
     end_at_once()
 
@@ -21,11 +21,11 @@ from typing import Literal, NamedTuple, get_args
 
 import zmq
 
+from engine.command.cli import run
+from engine.command.lifecycle import starting
 from engine.errors import in_a_line
 from engine.session import Backend, Decoder, Encoder, open_decoder, open_encoder
 from engine.spec import load_tokenizer, shipped
-from stream.command.cli import run
-from stream.command.lifecycle import starting
 from stream.errors import KinetokenError, WireError
 from stream.pose.model_file import look_for_pose_model
 from stream.wire.keyring import Keyring

@@ -1,9 +1,8 @@
-"""The live system's errors and the table of exit codes that every command prints in its help."""
+"""The live system's errors, each with the exit code that a command ends with."""
 
-from engine.errors import KinetokenError, TokenizerError
+from engine.errors import KinetokenError, OutputError, TokenizerError
 
 __all__ = [
-    "EXIT_CODES",
     "IncompleteLogError",
     "KinetokenError",
     "LogError",
@@ -54,12 +53,6 @@ class IncompleteLogError(KinetokenError):
     exit_code = 9
 
 
-class OutputError(KinetokenError):
-    """What the command writes, to standard output or a file, cannot be written."""
-
-    exit_code = 10
-
-
 class SecurityError(KinetokenError):
     """Keys are needed, missing, damaged or open to others, or what guards a socket has died."""
 
@@ -70,20 +63,3 @@ class RefusedError(KinetokenError):
     """The producer does not let this reader in, or is not the one whose key the reader knows."""
 
     exit_code = 12
-
-
-EXIT_CODES = """exit codes:
-  0  finished, or stopped by Ctrl-C or SIGTERM
-  1  unexpected failure (please report it)
-  2  bad flag or configuration file
-  3  source: no such camera or file, corrupt video, no Panoptic sequence
-  4  pose model missing, damaged or not downloadable
-  5  tokenizer unknown, damaged or unfit
-  6  address malformed or port in use
-  7  log cannot be opened or written
-  8  nothing heard within the time-out
-  9  finished, but the log lacks packets or holds damaged ones
-  10 output cannot be written
-  11 keys needed, missing, damaged or open to others; or the sockets' guard died
-  12 refused by the producer, or not the producer whose key is known
-  13 engine missing, unfit for this machine, not buildable or not exact"""

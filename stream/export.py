@@ -1,7 +1,7 @@
 """`python -m stream.export`: a token log as Parquet, JSON lines or NumPy arrays."""
 
 if __name__ == "__main__":  # before the slow imports
-    from stream.command.lifecycle import end_at_once
+    from engine.command.lifecycle import end_at_once
 
     end_at_once()
 
@@ -18,7 +18,7 @@ from typing import IO
 from rich.console import Console
 from rich.progress import Progress
 
-from stream.command.cli import run
+from engine.command.cli import run
 from stream.errors import LogError, OutputError
 from stream.files.writers import Format, open_writer, whole_file
 from stream.log.reader import Logged, LogReader, place_of, with_motion

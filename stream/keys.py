@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stream.command.cli import USAGE_ERROR, run
-from stream.command.messages import say
-from stream.errors import EXIT_CODES
+from engine.command.cli import run
+from engine.command.messages import say
+from engine.errors import USAGE_ERROR
 from stream.wire.keyring import PUBLIC, SECRET, Keyring
 
 PROG = "python -m stream.keys"
@@ -122,7 +122,7 @@ def main(argv: Sequence[str]) -> int:
         command, config = COMMANDS[argv[0]]
         return run(command, config, prog=f"{PROG} {argv[0]}", examples=HELP.partition("\n\n")[2], argv=argv[1:])
     if argv and argv[0] in ("-h", "--help"):
-        print(f"{HELP}\n\n{EXIT_CODES}")
+        print(HELP)
         return 0
     print(f"error: say what to do: {', '.join(COMMANDS)} (see {PROG} --help)", file=sys.stderr)
     return USAGE_ERROR

@@ -1,7 +1,7 @@
 """`python -m stream.producer`: a camera, a video, a recording or the demo in, packets of motion tokens out."""
 
 if __name__ == "__main__":  # before the slow imports
-    from stream.command.lifecycle import end_at_once
+    from engine.command.lifecycle import end_at_once
 
     end_at_once()
 
@@ -13,14 +13,14 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from engine.command.cli import run
+from engine.command.lifecycle import starting
+from engine.command.messages import LogFormat
 from engine.session import Backend, Encoder, Precision, open_encoder
 from engine.spec import TokenizerFiles, load_tokenizer
 from stream.codec.encode import Hop, Pipeline
-from stream.command.cli import run
 from stream.command.gauges import show_control, show_run, show_writer
 from stream.command.heap import share_heap
-from stream.command.lifecycle import starting
-from stream.command.messages import LogFormat
 from stream.command.metrics import Monitor, split_address
 from stream.command.report import Report
 from stream.command.service import Service

@@ -1,7 +1,7 @@
 """`python -m stream.replay`: publishes a token log again, the same packets byte for byte, in their time."""
 
 if __name__ == "__main__":  # before the slow imports
-    from stream.command.lifecycle import end_at_once
+    from engine.command.lifecycle import end_at_once
 
     end_at_once()
 
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 
-from stream.command.cli import run
-from stream.command.messages import LogFormat
+from engine.command.cli import run
+from engine.command.messages import LogFormat
 from stream.command.report import Report
 from stream.command.service import Service
 from stream.errors import LogError

@@ -1,7 +1,7 @@
 """`python -m stream.subscriber`: prints, decodes or logs the token packets of a producer."""
 
 if __name__ == "__main__":  # before the slow imports
-    from stream.command.lifecycle import end_at_once
+    from engine.command.lifecycle import end_at_once
 
     end_at_once()
 
@@ -17,12 +17,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from engine.command.cli import run
+from engine.command.lifecycle import starting
+from engine.command.messages import LogFormat, say
 from stream.client import Heard, TokenStream
 from stream.codec.recent import recall
-from stream.command.cli import run
 from stream.command.gauges import show_log, show_reader
-from stream.command.lifecycle import starting
-from stream.command.messages import LogFormat, say
 from stream.command.metrics import Monitor, split_address
 from stream.errors import SilenceError, TokenizerError
 from stream.log.writer import LOCKED, TokenLog

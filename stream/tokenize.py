@@ -1,7 +1,7 @@
 """`python -m stream.tokenize`: files and folders of motion in, files of tokens out, no socket."""
 
 if __name__ == "__main__":  # before the slow imports
-    from stream.command.lifecycle import end_at_once
+    from engine.command.lifecycle import end_at_once
 
     end_at_once()
 
@@ -20,9 +20,9 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from engine.command.cli import run
 from engine.session import Backend, Precision
 from engine.spec import load_tokenizer
-from stream.command.cli import run
 from stream.errors import OutputError, SourceError, TokenizerError
 from stream.files.bulk import Outcome, Task, To, begin, tokenize
 from stream.files.inputs import Input, find_inputs, frames_in

@@ -3,17 +3,26 @@
 All see the same frames of the same recordings, turned the same way. Ratios are to the first.
 """
 
-import argparse
+if __name__ == "__main__":  # before the slow imports
+    from engine.command.lifecycle import end_at_once
+
+    end_at_once(130)
+
 import json
 import math
+import sys
+import threading
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import cv2
 import numpy as np
 
-from engine.errors import KinetokenError
+from engine.command.cli import need_writable, run
 from engine.session import Backend
+from training.config import refusing
 from training.evaluation.codecs import open_codec
 from training.evaluation.roundtrip import Codec, DrawingCodec, Sizes, redrawn
 from training.evaluation.sets import Evaluation, figures, run_sets, together
@@ -94,49 +103,68 @@ def _cell(key: str, value: float | None, first: float | None) -> str:
     return f"{shown} (x {value / first:.3f}{', better' if better else ''})"
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.compare", description="Tokenizers and runs side by side.", allow_abbrev=False
-    )
-    parser.add_argument("tokenizers", nargs="+", help="names of tokenizers, tokenizer directories, or runs' folders")
-    parser.add_argument("--data", type=Path, nargs="+", required=True, help="recordings, as in training.evaluate")
-    parser.add_argument("--backend", choices=("auto", "openvino", "onnxruntime"), default="auto")
-    parser.add_argument("--every", type=int, default=1, help="take only each so manieth recording, for a quick look")
-    parser.add_argument("--json", type=Path, help="write the figures here too")
-    parser.add_argument("--figures", type=Path, metavar="DIR", help="draw a strip of each set into this folder")
-    return parser
+@dataclass(frozen=True)
+class Config:
+    """Tokenizers and runs side by side, on the same recordings. Ratios are to the first."""
+
+    EXITS: ClassVar = (5, 10, 13, 14, 130)
+
+    tokenizers: list[str]
+    """Names of tokenizers, tokenizer directories, or runs' folders; two or more."""
+    data: list[Path] = field(default_factory=list)
+    """Recordings, as in training.evaluate."""
+    backend: Literal["auto", "openvino", "onnxruntime"] = "auto"
+    """What runs exported tokenizers."""
+    every: int = 1
+    """Use only every N-th recording, for a quick look."""
+    json: Path | None = None
+    """File to write the figures to."""
+    figures: Path | None = None
+    """Folder to draw a strip of each set into."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for values out of range."""
+        if len(self.tokenizers) < 2:
+            raise ValueError("name two tokenizers or more")
+        if not self.data:
+            raise ValueError("--data: name recordings")
+        if self.every < 1:
+            raise ValueError(f"--every {self.every}: at least 1")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Read the command line, compare and print."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
-    if len(args.tokenizers) < 2 or args.every < 1:
-        parser.error("name two tokenizers or more" if args.every >= 1 else "--every must be 1 or more")
-    try:
-        found = compare(args.tokenizers, args.data, args.every, args.backend)
-        table = rows(found)
-        names = [sizes.name for _, sizes, _ in found]
-        names = names if len(set(names)) == len(names) else args.tokenizers
-        print(text(names, table))
-        if args.json:
-            args.json.write_text(json.dumps({"tokenizers": names, "sets": table}, indent=2) + "\n")
-        if args.figures:
-            from training.report.pictures import comparison, middling
+EXAMPLES = """
+  python -m training.compare heatmap2d-f8 runs/mine --data data/cmu_mocap/val --figures figures
+"""
 
-            args.figures.mkdir(parents=True, exist_ok=True)
-            for name, part in found[0][2].items():
-                if name == "total":
-                    continue
-                chosen = middling(part.result.tracks)
-                tracks = [(redrawn(codec, sets[name].result.tracks[chosen]), sizes) for codec, sizes, sets in found]
-                file = args.figures / f"{name.replace('/', '-')}-comparison.png"
-                cv2.imwrite(str(file), comparison(tracks, name))
-                print(file)
-    except (OSError, ValueError, KinetokenError) as error:
-        parser.error(str(error))
+
+def main(config: Config, stop: threading.Event) -> None:
+    """Compare and print."""
+    need_writable(config.json)
+    with refusing():
+        found = compare(config.tokenizers, config.data, config.every, config.backend)
+    table = rows(found)
+    names = [sizes.name for _, sizes, _ in found]
+    names = names if len(set(names)) == len(names) else config.tokenizers
+    print(text(names, table))
+    if config.json:
+        config.json.write_text(json.dumps({"tokenizers": names, "sets": table}, indent=2) + "\n")
+    if config.figures:
+        _draw(found, config.figures)
+
+
+def _draw(found: Sequence[Compared], folder: Path) -> None:
+    from training.report.pictures import comparison, middling
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, part in found[0][2].items():
+        if name == "total":
+            continue
+        chosen = middling(part.result.tracks)
+        tracks = [(redrawn(codec, sets[name].result.tracks[chosen]), sizes) for codec, sizes, sets in found]
+        file = folder / f"{name.replace('/', '-')}-comparison.png"
+        cv2.imwrite(str(file), comparison(tracks, name))
+        print(file)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main, Config, prog="python -m training.compare", examples=EXAMPLES, batch=True))

@@ -3,13 +3,17 @@
 A file may stand on others: `base: FILE` (or a list of files, later ones over earlier ones), relative to itself.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
+from engine.errors import UsageError
 from training.data.windows import AugmentConfig
 from training.model.config import ModelConfig
 from training.model.discriminator import AdversaryConfig
@@ -21,6 +25,9 @@ PLACES = {
     "optim": ("threads", "device"),
 }
 """Keys, by section, that say where and how comfortably a row is trained, and change no result."""
+
+CONFIGS = Path(__file__).parent / "configs"
+"""Configurations that ship."""
 
 
 @dataclass
@@ -116,6 +123,27 @@ class TrainConfig:
                 f"adversary.layers={self.adversary.layers} needs {2**self.adversary.layers} frames: raise "
                 "adversary.frames, or the window with data.hops or model.window"
             )
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Turn what configurations and recordings are refused with into a UsageError, a command's one line."""
+    try:
+        yield
+    except (OSError, ValueError, OmegaConfBaseException) as error:
+        raise UsageError(str(error)) from error
+
+
+def shipped_configs() -> list[str]:
+    """Return the names of the configurations that ship, those of sweeps left out."""
+    names = (file.relative_to(CONFIGS).with_suffix("").as_posix() for file in sorted(CONFIGS.rglob("*.yaml")))
+    return [name for name in names if not name.startswith("sweeps/")]
+
+
+def find_config(name: str) -> Path:
+    """Return a configuration's file: a file as it is, else the one of that name that ships."""
+    shipped = CONFIGS / f"{name}.yaml"
+    return shipped if shipped.is_file() and not Path(name).is_file() else Path(name)
 
 
 def load_config(file: Path, changes: list[str]) -> TrainConfig:

@@ -6,17 +6,23 @@ causal one sees the hop alone: in PyTorch, and exported, on the engines of the l
 joints, drawn inside the graph, and heatmaps, drawn outside, which counts as part of the cost.
 """
 
-import argparse
+if __name__ == "__main__":  # before the slow imports
+    from engine.command.lifecycle import end_at_once
+
+    end_at_once(130)
+
 import dataclasses
 import json
+import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
-from omegaconf.errors import OmegaConfBaseException
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -24,15 +30,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from engine.backends.base import Precision
 from engine.backends.openvino import has_bfloat16
-from engine.cli import is_writable
-from engine.errors import KinetokenError
+from engine.command.cli import need_writable, run
 from engine.measure.machine import machine
 from engine.measure.plot import draw_lines
 from engine.measure.timing import Timing, count_flop, ratio, summary, take_turns
 from engine.session import Backend, Encoder, open_encoder
 from stream.motion.heatmap import draw
 from stream.motion.skeleton import Array
-from training.config import load_config
+from training.config import find_config, load_config, refusing
 from training.export import Input, export_network
 from training.model.config import ModelConfig
 from training.model.heatmaps import draw_maps
@@ -223,47 +228,47 @@ def show(rows: Sequence[Row]) -> None:
     Console(width=WIDTH).print(table)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.cost", description="What networks cost per hop of new frames, side by side."
-    )
-    parser.add_argument(
-        "configs", type=Path, nargs="+", metavar="CONFIG", help="YAML files; others compare to the first"
-    )
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="for all together (default: %(default)g)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
-    parser.add_argument(
-        "--plot", type=Path, metavar="FILE.png", help="time them at several grids and windows too, and draw that"
-    )
-    return parser
+@dataclass(frozen=True)
+class Config:
+    """What networks cost per hop of new frames, side by side."""
+
+    EXITS: ClassVar = (5, 10, 13, 14, 130)
+
+    configs: list[str]
+    """YAML files, or names of those that ship; the others are compared to the first."""
+    seconds: float = SECONDS
+    """For all together."""
+    json: Path | None = None
+    """File to write the figures to."""
+    plot: Path | None = None
+    """PNG file: time them at several grids and windows too, and draw that."""
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Read the command line, measure, print, write."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
-    try:
-        loaded = [load_config(file, []) for file in args.configs]
-        configs = [(config.name, config.model) for config in loaded]
-        more = [each for config in configs for each in variants(*config)] if args.plot else []
-        for file in (args.json, args.plot):
-            if file is not None and not is_writable(file):
-                raise ValueError(f"{file} cannot be written: name another file")
-        rows = measure(configs, [each for each in more if each not in configs], args.seconds)
-    except (OSError, ValueError, OmegaConfBaseException, KinetokenError) as error:
-        parser.error(str(error))
-    if args.plot:
-        plot(rows, args.plot)
+EXAMPLES = """
+  python -m training.cost paper/windowed paper/causal --json cost.json --plot cost.png
+"""
+
+
+def main(config: Config, stop: threading.Event) -> None:
+    """Measure, print, write."""
+    for file in (config.json, config.plot):
+        need_writable(file)
+    with refusing():
+        loaded = [load_config(find_config(file), []) for file in config.configs]
+        configs = [(each.name, each.model) for each in loaded]
+        more = [each for named in configs for each in variants(*named)] if config.plot else []
+        rows = measure(configs, [each for each in more if each not in configs], config.seconds)
+    if config.plot:
+        plot(rows, config.plot)
     about = machine()
     for key, value in about.items():
         print(f"{key}: {value}")
     print()
     show(rows)
-    if args.json:
+    if config.json:
         figures = {"machine": about, "rows": [asdict(row) for row in rows]}
-        args.json.write_text(json.dumps(figures, indent=2) + "\n")
+        config.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main, Config, prog="python -m training.cost", examples=EXAMPLES, batch=True))

@@ -4,13 +4,22 @@ Runs the exported encoder and decoder, as the live system does, or the network o
 recordings.
 """
 
-import argparse
-import json
-from collections.abc import Sequence
-from pathlib import Path
+if __name__ == "__main__":  # before the slow imports
+    from engine.command.lifecycle import end_at_once
 
-from engine.errors import KinetokenError
+    end_at_once(130)
+
+import json
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from engine.command.cli import need_writable, run
 from engine.session import Backend
+from training.config import refusing
 from training.evaluation.codecs import open_codec
 from training.evaluation.sets import figures, run_sets, together
 from training.run.folder import is_run
@@ -30,60 +39,66 @@ def validation_sets(run: Path) -> list[Path]:
     return [Path(data.root) / path for path in data.validate]
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.evaluate", description="What a tokenizer loses.", allow_abbrev=False
-    )
-    parser.add_argument("tokenizer", help="name of a shipped tokenizer, a tokenizer directory, or a run's folder")
-    parser.add_argument(
-        "--data",
-        type=Path,
-        nargs="+",
-        default=[],
-        help="npz files or folders of them, Panoptic sequences (folders or tars) or a folder of them, all or, with "
-        "@train or @validation behind its name, those of the paper's lists; for a run, by default, what it is "
-        "validated on",
-    )
-    parser.add_argument("--backend", choices=("auto", "openvino", "onnxruntime"), default="auto")
-    parser.add_argument("--every", type=int, default=1, help="take only each so manieth recording, for a quick look")
-    parser.add_argument("--json", type=Path, help="write the figures here too")
-    parser.add_argument("--figures", type=Path, metavar="DIR", help="draw pictures and videos into this folder")
-    return parser
+@dataclass(frozen=True)
+class Config:
+    """What a tokenizer loses: runs whole recordings through it and judges what comes out."""
+
+    EXITS: ClassVar = (5, 10, 13, 14, 130)
+
+    tokenizer: str
+    """Name of a shipped tokenizer, a tokenizer directory, or a run's folder."""
+    data: list[Path] = field(default_factory=list)
+    """Recordings: npz files or folders of them, Panoptic sequences (folders or tars) or a folder of them, all or, with
+    @train or @validation behind its name, those of the paper's lists. By default what a run is validated on."""
+    backend: Literal["auto", "openvino", "onnxruntime"] = "auto"
+    """What runs exported tokenizers."""
+    every: int = 1
+    """Use only every N-th recording, for a quick look."""
+    json: Path | None = None
+    """File to write the figures to."""
+    figures: Path | None = None
+    """Folder to draw pictures and videos into."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for values out of range."""
+        if not self.data and not is_run(self.tokenizer):
+            raise ValueError("--data: name recordings")
+        if self.every < 1:
+            raise ValueError(f"--every {self.every}: at least 1")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Read the command line, evaluate and print."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
-    try:
-        data = args.data or (validation_sets(Path(args.tokenizer)) if is_run(args.tokenizer) else [])
-        if not data:
-            parser.error("give recordings with --data")
-        if args.every < 1:
-            parser.error("--every must be 1 or more")
-        codec, sizes = open_codec(args.tokenizer, args.backend)
-        sets = run_sets(codec, sizes, data, args.every)
-        if len(sets) > 1:
-            sets["total"] = together(sets)
-        found = {name: figures(part, sizes) for name, part in sets.items()}
-        for name, row in found.items():
-            print(name)
-            for key, value in row.items():
-                print(f"  {key:24} {value:10.3f}")
-        if args.json:
-            args.json.write_text(json.dumps(found, indent=2) + "\n")
-        if args.figures:
-            from training.report.pictures import draw_evaluation
+EXAMPLES = """
+  python -m training.evaluate heatmap2d-f8 --data data/cmu_mocap/val
+  python -m training.evaluate runs/mine --json mine.json --figures mine
+"""
 
-            for file in draw_evaluation(codec, sets, sizes, args.figures, run=Path(args.tokenizer)):
-                print(file)
-    except (OSError, ValueError, KinetokenError) as error:
-        parser.error(str(error))
+
+def main(config: Config, stop: threading.Event) -> None:
+    """Evaluate and print."""
+    need_writable(config.json)
+    with refusing():
+        data = config.data or validation_sets(Path(config.tokenizer))
+        codec, sizes = open_codec(config.tokenizer, config.backend)
+        sets = run_sets(codec, sizes, data, config.every)
+    if len(sets) > 1:
+        sets["total"] = together(sets)
+    found = {name: figures(part, sizes) for name, part in sets.items()}
+    for name, row in found.items():
+        print(name)
+        for key, value in row.items():
+            print(f"  {key:24} {value:10.3f}")
+    if config.json:
+        config.json.write_text(json.dumps(found, indent=2) + "\n")
+    if config.figures:
+        from training.report.pictures import draw_evaluation
+
+        run_folder = Path(config.tokenizer) if is_run(config.tokenizer) else None
+        for file in draw_evaluation(codec, sets, sizes, config.figures, run_folder):
+            print(file)
     faults = [fault for name, part in sets.items() if name != "total" for fault in part.faults]
     if faults:
         print(f"left out {len(faults)} files that cannot be read; the first: {faults[0]}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main, Config, prog="python -m training.evaluate", examples=EXAMPLES, batch=True))

@@ -4,13 +4,20 @@ The two graphs keep no weights of their own: their tensors point into model.safe
 once. The exported encoder and decoder are checked against the network before anything is put in place.
 """
 
-import argparse
+if __name__ == "__main__":  # before the slow imports
+    from engine.command.lifecycle import end_at_once
+
+    end_at_once(130)
+
 import logging
 import shutil
+import sys
 import tempfile
+import threading
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 import numpy as np
@@ -19,7 +26,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from engine.errors import KinetokenError, TokenizerError
+from engine.command.cli import run
+from engine.errors import OutputError, TokenizerError
 from engine.session import open_decoder, open_encoder
 from engine.spec import TokenizerFiles, TokenizerSpec, load_tokenizer, sha256, write_sums
 from stream.motion.clock import FPS
@@ -313,34 +321,41 @@ def check(network: TokenizerNetwork, folder: Path, form: Input) -> None:
             raise ValueError(f"the exported graphs differ from the network by {apart:.1e} at hop {hop}")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.export", description="Export a run as a tokenizer.")
-    parser.add_argument("run", type=Path, help="folder of a training run")
-    parser.add_argument("--out", type=Path, required=True, help="tokenizer directory to write")
-    parser.add_argument(
-        "--input",
-        choices=("keypoints", "heatmaps"),
-        default="keypoints",
-        help="what the encoder takes: joints, drawing nothing, or heatmaps drawn outside (default: %(default)s)",
-    )
-    return parser
+@dataclass(frozen=True)
+class Config:
+    """Export a training run as a tokenizer directory."""
+
+    EXITS: ClassVar = (5, 10, 14, 130)
+
+    run: Path
+    """Folder of a training run."""
+    out: Path | None = None
+    """Tokenizer directory to write."""
+    input: Input = "keypoints"
+    """What the encoder takes: joints, drawing nothing, or heatmaps drawn outside."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where no directory is named."""
+        if self.out is None:
+            raise ValueError("--out: name a directory to write")
 
 
-def main() -> None:
-    """Read the command line and export."""
-    parser = build_parser()
-    args = parser.parse_args()
-    if not (args.run / "checkpoint.pt").is_file():
-        parser.error(f"no run in {args.run}: it holds no checkpoint.pt")
+EXAMPLES = """
+  python -m training.export runs/heatmap2d-f8 --out my-tokenizer
+"""
+
+
+def main(config: Config, stop: threading.Event) -> None:
+    """Export. Raises TokenizerError where there is no such run, OutputError where the directory cannot be written."""
+    assert config.out is not None
+    if not (config.run / "checkpoint.pt").is_file():
+        raise TokenizerError(f"no run in {config.run}: it holds no checkpoint.pt")
     try:
-        tokenizer = export(args.run, args.out, args.input)
-    except KinetokenError as error:
-        parser.exit(error.exit_code, f"{parser.prog}: error: {error}\n")
+        tokenizer = export(config.run, config.out, config.input)
     except OSError as error:
-        parser.error(f"{args.out} cannot be written: {error}")
-    print(f"{tokenizer.spec.label}  {args.out}")
+        raise OutputError(f"{config.out} cannot be written: {error}") from None
+    print(f"{tokenizer.spec.label}  {config.out}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main, Config, prog="python -m training.export", examples=EXAMPLES, batch=True))

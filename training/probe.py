@@ -4,11 +4,19 @@ A linear probe: can a logistic regression tell what a person does from how often
 it the same probe on the joints themselves.
 """
 
-import argparse
+if __name__ == "__main__":  # before the slow imports
+    from engine.command.lifecycle import end_at_once
+
+    end_at_once(130)
+
 import json
+import sys
+import threading
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +25,9 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from engine.errors import KinetokenError
+from engine.command.cli import need_writable, run
 from engine.session import Backend
+from training.config import refusing
 from training.evaluation.codecs import open_codec
 from training.evaluation.metrics import Floats
 from training.evaluation.roundtrip import Track
@@ -86,31 +95,43 @@ def probe(
     return found
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.probe", description="What tokens say of the motion.", allow_abbrev=False
-    )
-    parser.add_argument("tokenizer", help="name of a shipped tokenizer, a tokenizer directory, or a run's folder")
-    parser.add_argument("--data", type=Path, nargs="+", required=True, help="recordings that say what they show")
-    parser.add_argument("--backend", choices=("auto", "openvino", "onnxruntime"), default="auto")
-    parser.add_argument("--every", type=int, default=1, help="take only each so manieth recording, for a quick look")
-    parser.add_argument("--json", type=Path, help="write the figures here too")
-    return parser
+@dataclass(frozen=True)
+class Config:
+    """What tokens say of the motion: a linear probe on ids, beside one on joints."""
+
+    EXITS: ClassVar = (5, 10, 13, 14, 130)
+
+    tokenizer: str
+    """Name of a shipped tokenizer, a tokenizer directory, or a run's folder."""
+    data: list[Path] = field(default_factory=list)
+    """Recordings that say what they show."""
+    backend: Literal["auto", "openvino", "onnxruntime"] = "auto"
+    """What runs exported tokenizers."""
+    every: int = 1
+    """Use only every N-th recording, for a quick look."""
+    json: Path | None = None
+    """File to write the figures to."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for values out of range."""
+        if not self.data:
+            raise ValueError("--data: name recordings")
+        if self.every < 1:
+            raise ValueError(f"--every {self.every}: at least 1")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Read the command line, probe and print."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
-    if args.every < 1:
-        parser.error("--every must be 1 or more")
-    try:
-        found = probe(args.tokenizer, args.data, args.every, args.backend)
-        if args.json:
-            args.json.write_text(json.dumps(found, indent=2) + "\n")
-    except (OSError, ValueError, KinetokenError) as error:
-        parser.error(str(error))
+EXAMPLES = """
+  python -m training.probe heatmap2d-f8 --data data/bandai_namco/dataset1
+"""
+
+
+def main(config: Config, stop: threading.Event) -> None:
+    """Probe and print."""
+    need_writable(config.json)
+    with refusing():
+        found = probe(config.tokenizer, config.data, config.every, config.backend)
+    if config.json:
+        config.json.write_text(json.dumps(found, indent=2) + "\n")
     for name, row in found.items():
         print(name)
         for key, value in row.items():
@@ -118,4 +139,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main, Config, prog="python -m training.probe", examples=EXAMPLES, batch=True))

@@ -7,49 +7,68 @@ joints around the body's middle, whose own path is not counted, as the boxes of 
 places in the room, where nothing is left out.
 """
 
-import argparse
-import json
-from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
+if __name__ == "__main__":  # before the slow imports
+    from engine.command.lifecycle import end_at_once
 
-from engine.errors import KinetokenError
+    end_at_once(130)
+
+import json
+import sys
+import threading
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from engine.command.cli import need_writable, run
+from training.config import refusing
 from training.evaluation.rate_distortion import curves, table
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.ratedistortion",
-        description="Bits against error, beside rounded joints.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("tokenizers", nargs="+", help="names of tokenizers, tokenizer directories, or runs' folders")
-    parser.add_argument("--data", type=Path, nargs="+", required=True, help="recordings, as in training.evaluate")
-    parser.add_argument("--every", type=int, default=1, help="take only each so manieth recording, for a quick look")
-    parser.add_argument("--json", type=Path, help="write the points here too")
-    parser.add_argument("--figure", type=Path, metavar="PNG", help="draw the curves into this file")
-    return parser
+@dataclass(frozen=True)
+class Config:
+    """Bits against error, beside what one would do without a tokenizer: round the joints and compress them."""
+
+    EXITS: ClassVar = (5, 10, 13, 14, 130)
+
+    tokenizers: list[str]
+    """Names of tokenizers, tokenizer directories, or runs' folders."""
+    data: list[Path] = field(default_factory=list)
+    """Recordings, as in training.evaluate."""
+    every: int = 1
+    """Use only every N-th recording, for a quick look."""
+    json: Path | None = None
+    """File to write the points to."""
+    figure: Path | None = None
+    """PNG file to draw the curves into."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for values out of range."""
+        if not self.data:
+            raise ValueError("--data: name recordings")
+        if self.every < 1:
+            raise ValueError(f"--every {self.every}: at least 1")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Read the command line, measure and print."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
-    if args.every < 1:
-        parser.error("--every must be 1 or more")
-    try:
-        found = curves(args.tokenizers, args.data, args.every)
-        print(table(found))
-        if args.json:
-            args.json.write_text(json.dumps({n: [asdict(p) for p in c] for n, c in found.items()}, indent=2) + "\n")
-        if args.figure:
-            from training.report.plots import rate_distortion
+EXAMPLES = """
+  python -m training.ratedistortion heatmap2d-f8 heatmap2d-f16 --data data/cmu_mocap/val --figure curves.png
+"""
 
-            rate_distortion(found, args.figure)
-    except (OSError, ValueError, KinetokenError) as error:
-        parser.error(str(error))
+
+def main(config: Config, stop: threading.Event) -> None:
+    """Measure and print."""
+    for file in (config.json, config.figure):
+        need_writable(file)
+    with refusing():
+        found = curves(config.tokenizers, config.data, config.every)
+    print(table(found))
+    if config.json:
+        points = {name: [asdict(point) for point in curve] for name, curve in found.items()}
+        config.json.write_text(json.dumps(points, indent=2) + "\n")
+    if config.figure:
+        from training.report.plots import rate_distortion
+
+        rate_distortion(found, config.figure)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main, Config, prog="python -m training.ratedistortion", examples=EXAMPLES, batch=True))

@@ -1,24 +1,31 @@
-"""Fill the tables of a sweep: python -m training.sweep configs/sweeps/paper.yaml [key=value ...] [--dry-run].
+"""Fill the tables of a sweep: python -m training.sweep sweeps/paper [key=value ...] [--dry-run].
 
 One row at a time: train, evaluate, append to runs/SWEEP/results.jsonl, write the page. Started again, it goes on where
 it stopped; a row whose configuration changed is trained again.
 """
 
-import argparse
+if __name__ == "__main__":  # before the slow imports
+    from engine.command.lifecycle import end_at_once
+
+    end_at_once(130)
+
 import json
+import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
-from engine.errors import KinetokenError
-from training.config import TrainConfig, different, load_config
+from engine.command.cli import POSITIONAL, run
+from engine.errors import StoppedError
+from training.config import TrainConfig, different, find_config, load_config, refusing
 from training.evaluation.codecs import open_codec
 from training.evaluation.sets import figures, run_sets
 from training.probe import probe
@@ -121,46 +128,52 @@ def plan(rows: Sequence[Row], results: dict[str, dict[str, Any]]) -> Iterator[tu
             yield f"{row.name}: {row.config.optim.steps} steps of {pace:.2f} s, {seconds / 60:.0f} min", seconds
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.sweep", description="Train and evaluate the rows of tables.", allow_abbrev=False
-    )
-    parser.add_argument("sweep", type=Path, help="a YAML file, such as configs/sweeps/paper.yaml")
-    parser.add_argument("changes", nargs="*", help="key=value over every row's configuration, such as data.root=data")
-    parser.add_argument("--only", action="append", metavar="ROW", help="fill this row alone; may be given again")
-    parser.add_argument("--dry-run", action="store_true", help="print the rows and how long each would train here")
-    return parser
+@dataclass(frozen=True)
+class Config:
+    """Train and evaluate the rows of tables."""
+
+    EXITS: ClassVar = (5, 13, 14, 130)
+
+    sweep: str
+    """A YAML file, or the name of one that ships, such as sweeps/paper."""
+    changes: list[str] = field(default_factory=list, metadata=POSITIONAL)
+    """key=value over every row's configuration, such as data.root=data."""
+    only: list[str] = field(default_factory=list)
+    """Fill these rows alone."""
+    dry_run: bool = False
+    """Print the rows and how long each would train here."""
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Read the command line and fill the tables."""
-    parser = build_parser()
-    args = parser.parse_intermixed_args(argv)
-    try:
-        sweep = load_sweep(args.sweep)
-        rows = rows_of(sweep, args.sweep.parent, args.changes)
-        unknown = sorted(set(args.only or ()) - {row.name for row in rows})
+EXAMPLES = """
+  python -m training.sweep sweeps/paper data.root=data --dry-run
+  python -m training.sweep sweeps/paper data.root=data --only heatmap2d-f8
+"""
+
+
+def main(config: Config, stop: threading.Event) -> None:
+    """Fill the tables."""
+    with refusing():
+        file = find_config(config.sweep)
+        sweep = load_sweep(file)
+        rows = rows_of(sweep, file.parent, config.changes)
+        unknown = sorted(set(config.only) - {row.name for row in rows})
         if unknown:
             raise ValueError(f"--only: no row {unknown[0]!r}; there are {', '.join(repr(row.name) for row in rows)}")
-        wanted = [row for row in rows if not args.only or row.name in args.only]
-        general = OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.from_dotlist(args.changes))
+        wanted = [row for row in rows if not config.only or row.name in config.only]
+        general = OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.from_dotlist(config.changes))
         runs, root = Path(general.runs) / sweep.name, Path(general.data.root)
-        results = current(wanted, runs / "results.jsonl")
-        if args.dry_run:
-            total = 0.0
-            for line, seconds in plan(wanted, results):
-                print(line, flush=True)
-                total += seconds
-            print(f"to train: {total / 60:.0f} min, evaluation beside")
-            return
-        sweep_rows(sweep, rows, wanted, runs, root)
-    except (OSError, ValueError, OmegaConfBaseException) as error:
-        parser.error(str(error))
-    except KinetokenError as error:
-        parser.exit(error.exit_code, f"{parser.prog}: error: {error}\n")
-    except KeyboardInterrupt:
-        parser.exit(130, "stopped: the same command goes on from here\n")
+        if config.dry_run:
+            _show_plan(wanted, current(wanted, runs / "results.jsonl"))
+        else:
+            sweep_rows(sweep, rows, wanted, runs, root)
+
+
+def _show_plan(rows: Sequence[Row], results: dict[str, dict[str, Any]]) -> None:
+    total = 0.0
+    for line, seconds in plan(rows, results):
+        print(line, flush=True)
+        total += seconds
+    print(f"to train: {total / 60:.0f} min, evaluation beside")
 
 
 def current(rows: Sequence[Row], file: Path) -> dict[str, dict[str, Any]]:
@@ -180,7 +193,7 @@ def sweep_rows(sweep: SweepConfig, every: Sequence[Row], rows: Sequence[Row], ru
         print(f"{row.name}: row {number} of {len(rows)}", flush=True)
         entry = fill(row, sweep, runs, root)
         if entry is None:
-            raise KeyboardInterrupt
+            raise StoppedError("stopped: the same command goes on from here")
         with file.open("a", encoding="utf-8") as log:
             log.write(json.dumps(entry) + "\n")
         if sweep.page:
@@ -191,4 +204,4 @@ def sweep_rows(sweep: SweepConfig, every: Sequence[Row], rows: Sequence[Row], ru
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main, Config, prog="python -m training.sweep", examples=EXAMPLES, batch=True))

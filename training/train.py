@@ -1,24 +1,32 @@
-"""Train a tokenizer: python -m training.train configs/heatmap2d-f8.yaml [key=value ...] [--resume RUN].
+"""Train a tokenizer: python -m training.train heatmap2d-f8 [key=value ...] [--resume RUN].
 
 Ctrl-C ends the step in hand and saves, with exit code 130; --resume goes on to the same losses.
 """
 
-import argparse
+if __name__ == "__main__":  # before the slow imports
+    from engine.command.lifecycle import end_at_once
+
+    end_at_once(130)
+
 import os
 import signal
-from collections.abc import Iterator, Sequence
+import sys
+import threading
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import ClassVar, Literal
 
 import torch
-from omegaconf.errors import OmegaConfBaseException
 from torch.multiprocessing.spawn import ProcessException
 
-from engine.errors import KinetokenError
+from engine.command.cli import POSITIONAL, run
+from engine.errors import StoppedError
 from stream.motion.clock import FPS
-from training.config import TrainConfig, different, load_config, save_config
+from training.config import TrainConfig, different, find_config, load_config, refusing, save_config, shipped_configs
 from training.evaluation.validation import film, look, read_sets
 from training.run import distributed as parallel
 from training.run import provenance
@@ -107,27 +115,45 @@ def train(config: TrainConfig, folder: Path, resume: bool) -> bool:
     return not stopped
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.train", description="Train a tokenizer.", allow_abbrev=False
-    )
-    parser.add_argument(
-        "config", nargs="?", help="a YAML file, such as configs/heatmap2d-f8.yaml; with --resume by default the run's"
-    )
-    parser.add_argument("changes", nargs="*", help="key=value over the file, such as optim.steps=100")
-    parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in this folder")
-    parser.add_argument(
-        "--devices",
-        type=int,
-        default=1,
-        metavar="N",
-        help="train data-parallel: N GPUs, or N processes on the CPU where there is none (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--precision", choices=("bf16", "fp32"), help="of the matrix products; shorthand for optim.bfloat16"
-    )
-    return parser
+@dataclass(frozen=True)
+class Config:
+    """Train a tokenizer. Ctrl-C ends the step in hand and saves; --resume goes on to the same losses."""
+
+    EXITS: ClassVar = (5, 14, 130)
+
+    words: list[str] = field(default_factory=list, metadata=POSITIONAL)
+    """A configuration, by the name of one that ships or as a YAML file, and key=value over it, as optim.steps=100."""
+    resume: Path | None = None
+    """Go on with the run in this folder, with its own configuration unless one is named."""
+    devices: int = 1
+    """Train data-parallel: on so many GPUs, or in so many processes on the CPU where there is none."""
+    precision: Literal["bf16", "fp32"] | None = None
+    """Of the matrix products; short for optim.bfloat16."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for values out of range."""
+        if self.devices < 1:
+            raise ValueError(f"--devices {self.devices}: at least 1")
+        if len(self.files) > 1:
+            raise ValueError(f"one configuration, not {' and '.join(self.files)}")
+
+    @property
+    def files(self) -> list[str]:
+        """The words that name a configuration."""
+        return [word for word in self.words if "=" not in word]
+
+    @property
+    def changes(self) -> list[str]:
+        """The pairs key=value over the configuration."""
+        precise = [f"optim.bfloat16={self.precision == 'bf16'}"] if self.precision else []
+        return [*(word for word in self.words if "=" in word), *precise]
+
+
+EXAMPLES = """
+  python -m training.train heatmap2d-f8 data.root=data
+  python -m training.train heatmap2d-f8 name=mine start_from=heatmap2d-f8 data.root=data optim.plain_steps=0
+  python -m training.train --resume runs/mine
+"""
 
 
 def read_config(file: str | None, changes: list[str], resume: Path | None) -> TrainConfig:
@@ -138,10 +164,10 @@ def read_config(file: str | None, changes: list[str], resume: Path | None) -> Tr
     """
     if resume is None:
         if file is None:
-            raise ValueError("name a configuration, such as configs/heatmap2d-f8.yaml")
-        return load_config(Path(file), changes)
+            raise ValueError(f"name a configuration: a YAML file, or one of {', '.join(shipped_configs())}")
+        return load_config(find_config(file), changes)
     known = load_config(resume / "config.yaml", [])
-    config = load_config(Path(file) if file else resume / "config.yaml", changes)
+    config = load_config(find_config(file) if file else resume / "config.yaml", changes)
     differing = different(known, config)
     if any(change.startswith("optim.steps=") for change in changes):
         differing.pop("optim.steps", None)
@@ -155,31 +181,21 @@ def read_config(file: str | None, changes: list[str], resume: Path | None) -> Tr
     return config
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Read the command line and train."""
-    parser = build_parser()
-    args = parser.parse_intermixed_args(argv)
-    if args.config and "=" in args.config:
-        args.config, args.changes = None, [args.config, *args.changes]
-    if args.resume and not (args.resume / "checkpoint.pt").is_file():
-        parser.error(f"no run to resume in {args.resume}: it holds no checkpoint.pt")
-    if args.devices < 1:
-        parser.error(f"--devices must be 1 or more, not {args.devices}")
-    changes = [*args.changes, *([f"optim.bfloat16={args.precision == 'bf16'}"] if args.precision else [])]
-    try:
-        config = read_config(args.config, changes, args.resume)
-        folder = args.resume or Path(config.runs) / config.name
-        if not args.resume and (folder / "checkpoint.pt").exists():
-            parser.error(f"{folder} holds a run already: go on with --resume {folder}, or give another name=...")
-        ended = start(config, folder, args.resume is not None, args.devices)
-    except (OSError, ValueError, OmegaConfBaseException) as error:
-        parser.error(str(error))
-    except KinetokenError as error:
-        parser.exit(error.exit_code, f"{parser.prog}: error: {error}\n")
-    except KeyboardInterrupt:
-        parser.exit(130, "stopped at once: the last checkpoint is kept\n")
+def main(config: Config, stop: threading.Event) -> None:
+    """Train. Raises UsageError where the configuration or the recordings will not do."""
+    with refusing():
+        if config.resume and not (config.resume / "checkpoint.pt").is_file():
+            raise ValueError(f"no run to resume in {config.resume}: it holds no checkpoint.pt")
+        made = read_config(next(iter(config.files), None), config.changes, config.resume)
+        folder = config.resume or Path(made.runs) / made.name
+        if not config.resume and (folder / "checkpoint.pt").exists():
+            raise ValueError(f"{folder} holds a run already: go on with --resume {folder}, or give another name=...")
+        try:
+            ended = start(made, folder, config.resume is not None, config.devices)
+        except KeyboardInterrupt:
+            raise StoppedError("stopped at once: the last checkpoint is kept") from None
     if not ended:
-        parser.exit(130)
+        raise StoppedError("stopped before the last step; the run is kept")
 
 
 def start(config: TrainConfig, folder: Path, resume: bool, devices: int) -> bool:
@@ -197,4 +213,4 @@ def start(config: TrainConfig, folder: Path, resume: bool, devices: int) -> bool
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main, Config, prog="python -m training.train", examples=EXAMPLES, batch=True))

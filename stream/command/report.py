@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.status import Status
 
-from stream.command.messages import LogFormat, say
+from engine.command.messages import LogFormat, say
 
 EVERY = 10.0
 """Seconds between lines where there is no terminal."""

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from commands import call
 from engine import build, info
 from engine.build import Wanted, build_tensorrt
 from engine.errors import EngineError
@@ -92,41 +93,41 @@ def test_the_second_build_says_it_is_there_and_force_builds_again(
     sample: TokenizerFiles, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     argv = ["--tokenizer", str(sample.folder), "--backend", "tensorrt", "--max-batch", "4", "--gpu-arch", "8.9", "8.6"]
-    assert build.main(argv) == 0
+    assert call(build, argv) == 0
     (folder,) = (cache / "tensorrt").glob("running-sum-*")
     assert manifests.read_manifest(folder).capabilities == ("8.6", "8.9")
     first = (folder / "encoder.engine").stat().st_mtime_ns
     capsys.readouterr()
-    assert build.main(argv) == 0
+    assert call(build, argv) == 0
     assert "already there" in capsys.readouterr().out
     assert (folder / "encoder.engine").stat().st_mtime_ns == first
-    assert build.main([*argv, "--force"]) == 0
+    assert call(build, [*argv, "--force"]) == 0
     assert "built: " in capsys.readouterr().out
     assert (folder / "encoder.engine").stat().st_mtime_ns > first
     # A damaged engine is built again without being asked.
     (folder / "decoder.engine").write_bytes(b"")
-    assert build.main(argv) == 0
+    assert call(build, argv) == 0
     assert "built: " in capsys.readouterr().out
     assert [path.name for path in (cache / "tensorrt").iterdir()] == [folder.name]
 
 
 def test_out_and_info(sample: TokenizerFiles, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["--tokenizer", str(sample.folder), "--backend", "tensorrt", "--out", str(tmp_path / "out")]
-    assert build.main(argv) == 0
+    assert call(build, argv) == 0
     (folder,) = (tmp_path / "out").iterdir()
     capsys.readouterr()
     for what in (folder, folder / "decoder.engine"):
-        assert info.main([str(what)]) == 0
+        assert call(info, [str(what)]) == 0
         out = capsys.readouterr().out
         assert "made for   8.6, 8.9, 12.0" in out
         assert "joints float32 [-1, 8, 17, 2]" in out
         assert "here       " in out
-    assert info.main([str(sample.folder)]) == 0
+    assert call(info, [str(sample.folder)]) == 0
     assert f"none yet: python -m engine.build --tokenizer {sample.folder} --backend" in capsys.readouterr().out
-    assert info.main([str(tmp_path / "nothing")]) == 5
+    assert call(info, [str(tmp_path / "nothing")]) == 5
     assert "no tokenizer" in capsys.readouterr().err
     (folder / "manifest.json").write_text("{}")
-    assert info.main([str(folder)]) == 13
+    assert call(info, [str(folder)]) == 13
     assert "cannot be read" in capsys.readouterr().err
 
 
@@ -139,9 +140,9 @@ def test_an_unsupported_layer_is_refused_in_the_parsers_words(
     model.opset_import.append(helper.make_opsetid("kinetoken.test", 1))
     onnx.save(model, str(sample.graph("decoder")))
     write_sums(sample.folder)
-    assert build.main(["--tokenizer", str(sample.folder), "--backend", "tensorrt"]) == 13
+    assert call(build, ["--tokenizer", str(sample.folder), "--backend", "tensorrt"]) == 13
     said = capsys.readouterr().err
-    assert said.startswith("python -m engine.build: tensorrt_rtx cannot take ")
+    assert said.startswith("error: tensorrt_rtx cannot take ")
     assert "decoder.onnx: " in said
     assert "Wave" in said
     assert said.count("\n") == 1
@@ -153,7 +154,7 @@ def test_a_graph_that_is_not_what_the_configuration_says_is_not_built(
 ) -> None:
     sample.graph("decoder").write_bytes(sample.graph("encoder").read_bytes())
     write_sums(sample.folder)
-    assert build.main(["--tokenizer", str(sample.folder), "--backend", "tensorrt"]) == 5
+    assert call(build, ["--tokenizer", str(sample.folder), "--backend", "tensorrt"]) == 5
     assert "decoder.onnx does not fit" in capsys.readouterr().err
     assert not [*(cache / "tensorrt").iterdir()]
 
@@ -163,10 +164,12 @@ def test_without_a_place_for_engines_what_needs_none_goes_on(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("KINETOKEN_CACHE", str(tmp_path / "file"))
-    assert build.main(["--tokenizer", str(sample.folder), "--backend", "tensorrt", "--out", str(tmp_path / "out")]) == 0
-    assert info.main([str(sample.folder)]) == 0
+    assert (
+        call(build, ["--tokenizer", str(sample.folder), "--backend", "tensorrt", "--out", str(tmp_path / "out")]) == 0
+    )
+    assert call(info, [str(sample.folder)]) == 0
     assert "engine     no place for engines" in capsys.readouterr().out
-    assert build.main(["--tokenizer", str(sample.folder), "--backend", "openvino"]) == 13
+    assert call(build, ["--tokenizer", str(sample.folder), "--backend", "openvino"]) == 13
     assert "no place for compiled graphs" in capsys.readouterr().err
 
 
@@ -190,21 +193,17 @@ def test_one_tensorrt_has_one_logger_for_the_whole_process(sample: TokenizerFile
 def test_bad_wishes_are_refused(
     flags: list[str], code: int, message: str, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert build.main(["--tokenizer", "heatmap2d-f8", "--backend", "tensorrt", *flags]) == code
+    assert call(build, ["--tokenizer", "heatmap2d-f8", "--backend", "tensorrt", *flags]) == code
     assert message in capsys.readouterr().err
 
 
 def test_bad_flags_end_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     for flags in (["--max-batch", "0"], ["--workspace", "0"]):
-        with pytest.raises(SystemExit) as end:
-            build.main(["--tokenizer", "heatmap2d-f8", "--backend", "tensorrt", *flags])
-        assert end.value.code == 2
+        assert call(build, ["--tokenizer", "heatmap2d-f8", "--backend", "tensorrt", *flags]) == 2
     for flags in (["--force"], ["--workspace", "64"]):
-        with pytest.raises(SystemExit):
-            build.main(["--tokenizer", "heatmap2d-f8", "--backend", "openvino", *flags])
+        assert call(build, ["--tokenizer", "heatmap2d-f8", "--backend", "openvino", *flags]) == 2
         assert "are TensorRT's" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        build.main(["--tokenizer", "heatmap2d-f8", "--backend", "tensorrt", "--data", "walk.npz"])
+    assert call(build, ["--tokenizer", "heatmap2d-f8", "--backend", "tensorrt", "--data", "walk.npz"]) == 2
     assert "--data is what int8 is calibrated on; fp32 needs none" in capsys.readouterr().err
 
 

@@ -9,12 +9,13 @@ import openvino
 import pytest
 from numpy.typing import NDArray
 
+from commands import call
+from engine import layers as command
 from engine.backends.base import Precision
 from engine.backends.openvino import BUCKETS, OpenVinoGraph, core, has_bfloat16, read
 from engine.backends.openvino_split import cut
 from engine.cache import VARIABLE
 from engine.errors import EngineError
-from engine.layers import main
 from engine.session import Encoder, open_decoder, open_encoder
 from engine.spec import TokenizerSpec, load_tokenizer, shipped
 from stream.motion import box as boxes
@@ -194,7 +195,7 @@ def test_a_precision_that_a_backend_does_not_have_is_refused(backend: str) -> No
 
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=needs_half)])
 def test_the_time_of_a_step_is_told_by_kind_of_layer(precision: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--tokenizer", "heatmap2d-f8", "--part", "encoder", "--precision", precision, "--batch", "2"]) == 0
+    assert call(command, ["--part", "encoder", "--precision", precision, "--batch", "2"]) == 0
     rows = [line.split("|")[1:4] for line in capsys.readouterr().out.splitlines() if "%" in line]
     kinds = [kind.strip() for kind, _, _ in rows]
     assert any(kind.startswith("FullyConnected") for kind in kinds)

@@ -10,6 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 from built_in_motion import make
+from commands import call
 from engine import verify as command
 from engine.backends.base import Precision
 from engine.errors import EngineError
@@ -69,17 +70,16 @@ def test_the_command_says_what_it_found_and_ends_accordingly(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flags = ["--tokenizer", "heatmap2d-f8", "--backend", "onnxruntime", "--batch", "2"]
-    assert command.main(flags) == 0
+    assert call(command, flags) == 0
     out = capsys.readouterr().out
     assert "tokens equal        100.000 %  of 5120 (at least 99.9 %)" in out
     assert out.endswith("passed\n")
-    assert command.main([*flags, "--precision", "fp16"]) == 13
+    assert call(command, [*flags, "--precision", "fp16"]) == 13
     assert "onnxruntime runs in fp32, not in fp16" in capsys.readouterr().err
     monkeypatch.setattr(command, "LEAST_EQUAL", {"fp32": 1.1})
-    assert command.main(flags) == 13
+    assert call(command, flags) == 13
     assert capsys.readouterr().out.endswith("FAILED\n")
-    with pytest.raises(SystemExit):
-        command.main([*flags[:-1], "0"])
+    assert call(command, [*flags[:-1], "0"]) == 2
 
 
 def test_a_tokenizer_of_heatmaps_is_refused(tokenizer: TokenizerFiles) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from engine.command.cli import parse
 from stream import bench, demo, doctor, export, keys, producer, replay, subscriber, tokenize
 from stream.command.child import ProducerProcess
-from stream.command.cli import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {page: page.read_text() for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
@@ -65,7 +65,7 @@ def test_flags_of_the_live_system_are_accepted(line: str) -> None:
 @pytest.mark.parametrize("line", [line for line in COMMANDS if " training." in line or " engine." in line])
 def test_flags_of_training_and_engine_are_accepted(line: str) -> None:
     module, flags = re.fullmatch(r"python -m ((?:training|engine)\.\w+)(.*)", line).groups()  # type: ignore[union-attr]
-    importlib.import_module(module).build_parser().parse_intermixed_args(shlex.split(flags))
+    parse(importlib.import_module(module).Config, shlex.split(flags), prog=module)
 
 
 def test_the_reader_runs() -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import psutil
 import pytest
 
-from engine.bench import main
+from commands import call
+from engine import bench
 from engine.errors import KinetokenError
 from engine.measure import startup
 from engine.measure.startup import cold_and_warm, peak_memory
@@ -37,9 +38,9 @@ def test_a_run_measures_both_graphs_everywhere_and_names_what_is_absent(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, picture = tmp_path / "figures.json", tmp_path / "cost.png"
-    arguments = ["--backends", "openvino", "onnxruntime", "--precision", "fp32", "int8", "--batch", "1", "3"]
+    arguments = ["--backend", "openvino", "onnxruntime", "--precision", "fp32", "int8", "--batch", "1", "3"]
     arguments += ["--seconds", "0", "--no-start", "--json", str(file), "--plot", str(picture)]
-    assert main(arguments) == 0
+    assert call(bench, arguments) == 0
     figures = json.loads(file.read_text())
     found = [(row["part"], row["batch"], row["backend"]) for row in figures["rows"]]
     expected = [(p, b, e) for p in ("encoder", "decoder") for b in (1, 3) for e in ("openvino", "onnxruntime")]
@@ -105,13 +106,13 @@ def test_the_peak_of_memory_does_not_fall() -> None:
     ("arguments", "code", "message"),
     [
         (["--tokenizer", "heatmap9d"], 5, "no tokenizer 'heatmap9d'"),
-        (["--backends", "onnxruntime", "--precision", "int8"], 1, "nothing to time: onnxruntime runs in fp32, not in"),
+        (["--backend", "onnxruntime", "--precision", "int8"], 1, "nothing to time: onnxruntime runs in fp32, not in"),
     ],
 )
 def test_what_cannot_be_measured_is_one_clear_error(
     arguments: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(arguments) == code
+    assert call(bench, arguments) == code
     assert message in capsys.readouterr().err
 
 
@@ -119,7 +120,7 @@ def test_a_start_that_fails_keeps_what_was_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(startup, "_CHILD", "raise SystemExit('no room')")
-    assert main(["--backends", "onnxruntime", "--batch", "1", "--seconds", "0"]) == 0
+    assert call(bench, ["--backend", "onnxruntime", "--batch", "1", "--seconds", "0"]) == 0
     printed = capsys.readouterr().out
     assert "| onnxruntime fp32 |" in printed
     assert "not measured: heatmap2d-f8: start of auto fp32: auto in fp32 ends without tokens: no room" in printed
@@ -129,16 +130,12 @@ def test_a_file_that_cannot_be_written_is_said_before_measuring(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for flag, file in (("--json", tmp_path), ("--plot", tmp_path / "nowhere" / "cost.png")):
-        with pytest.raises(SystemExit) as stop:
-            main([flag, str(file)])
-        assert stop.value.code == 2
+        assert call(bench, [flag, str(file)]) == 10
         assert f"{file} cannot be written" in capsys.readouterr().err
 
 
 def test_a_batch_of_nobody_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(["--batch", "0"])
-    assert stop.value.code == 2
+    assert call(bench, ["--batch", "0"]) == 2
     assert "--batch 0: at least 1" in capsys.readouterr().err
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import zmq
 
+from engine.command.cli import run
 from stream import doctor
-from stream.command.cli import run
 from stream.doctor import EXAMPLES, Config, Finding, check_cameras, check_keys, check_pose_model, main
 from stream.pose.model_file import VARIABLE
 from stream.wire.keyring import Keyring

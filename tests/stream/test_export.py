@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from engine.command.cli import run
 from log_samples import hops, write_first_version, write_log
 from processes import ROOT
-from stream.command.cli import run
 from stream.export import EXAMPLES, Config, main
 from stream.files.writers import COLUMNS
 from stream.log.reader import read_log

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import zmq
 
+from engine.command.cli import run
 from log_samples import append, hops, write_first_version, write_log
 from stream.client import TokenStream
-from stream.command.cli import run
 from stream.log.reader import place_of
 from stream.log.writer import TokenLog
 from stream.replay import EXAMPLES, Config, main

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from engine.command.cli import run
 from motion_samples import walk, write_npz, write_shard
 from processes import Start
 from stream import Tokenizer, read_log
-from stream.command.cli import run
 from stream.files.writers import COLUMNS
 from stream.log.reader import LogReader
 from stream.producer import Config as ProducerConfig

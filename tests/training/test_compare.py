@@ -1,15 +1,16 @@
 """Comparison side by side, bits against error, and the linear probe."""
 
 import json
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import zstandard
 from scipy.stats import entropy
 
+from commands import call
 from engine.spec import PRETRAINED
 from motion_samples import Echo, people, sizes, write_shard
 from stream.motion.skeleton import J
@@ -54,10 +55,10 @@ def test_the_command_lines_of_comparison_and_rates_work(tmp_path: Path, capsys: 
     file, folder = tmp_path / "found.json", tmp_path / "figures"
     names = ["heatmap2d-f8", str(PRETRAINED / "heatmap2d-f8")]
     common = ["--data", str(data), "--json", str(file)]
-    compare.main([*names, *common, "--figures", str(folder), "--backend", "onnxruntime"])
+    assert call(compare, [*names, *common, "--figures", str(folder), "--backend", "onnxruntime"]) == 0
     assert len(list(folder.glob("*-comparison.png"))) == 1
     assert json.loads(file.read_text())["tokenizers"] == names
-    ratedistortion.main(["heatmap2d-f8", *common, "--figure", str(tmp_path / "curve.png")])
+    assert call(ratedistortion, ["heatmap2d-f8", *common, "--figure", str(tmp_path / "curve.png")]) == 0
     assert set(json.loads(file.read_text())) == {
         "tokens",
         "joints around the body, rounded",
@@ -68,27 +69,26 @@ def test_the_command_lines_of_comparison_and_rates_work(tmp_path: Path, capsys: 
 
 
 @pytest.mark.parametrize(
-    ("command", "arguments", "message"),
+    ("command", "code", "arguments", "message"),
     [
-        (compare.main, ["heatmap2d-f8", "--data", "x.npz"], "two tokenizers or more"),
-        (compare.main, ["heatmap2d-f8", "heatmap3d-f8", "--data", "x.npz"], "cannot be compared"),
-        (ratedistortion.main, ["heatmap2d-f8", "--data", "nowhere"], "no npz recordings at nowhere"),
-        (ratedistortion.main, ["heatmap2d-f8", "heatmap3d-f8", "--data", "SHARD"], "compare 2D with 2D"),
-        (probe.main, ["heatmap2d-f8", "--data", "SHARD"], "nothing to tell apart"),
-        (probe.main, ["nothing", "--data", "SHARD"], "no tokenizer 'nothing'"),
+        (compare, 2, ["heatmap2d-f8", "--data", "x.npz"], "two tokenizers or more"),
+        (compare, 2, ["heatmap2d-f8", "heatmap3d-f8", "--data", "x.npz"], "cannot be compared"),
+        (ratedistortion, 2, ["heatmap2d-f8", "--data", "nowhere"], "no npz recordings at nowhere"),
+        (ratedistortion, 2, ["heatmap2d-f8", "heatmap3d-f8", "--data", "SHARD"], "compare 2D with 2D"),
+        (probe, 2, ["heatmap2d-f8", "--data", "SHARD"], "nothing to tell apart"),
+        (probe, 5, ["nothing", "--data", "SHARD"], "no tokenizer 'nothing'"),
     ],
 )
 def test_a_bad_command_line_is_one_clear_error(
-    command: Callable[[list[str]], None],
+    command: ModuleType,
+    code: int,
     arguments: list[str],
     message: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     shard = write_shard(tmp_path / "walks.npz", ["walk", "walk"])
-    with pytest.raises(SystemExit) as stop:
-        command([str(shard) if word == "SHARD" else word for word in arguments])
-    assert stop.value.code == 2
+    assert call(command, [str(shard) if word == "SHARD" else word for word in arguments]) == code
     assert message in capsys.readouterr().err
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from commands import call
 from training import cost
-from training.cost import main
 
 WINDOWED = """
 name: both-ways
@@ -35,7 +35,7 @@ def test_a_window_seen_again_and_a_hop_alone(
     monkeypatch.setattr(cost, "GRIDS", (16, 32))
     monkeypatch.setattr(cost, "WINDOWS", (8, 16))
     figures, picture = tmp_path / "cost.json", tmp_path / "cost.png"
-    main([*configs, "--seconds", "0", "--json", str(figures), "--plot", str(picture)])
+    assert call(cost, [*configs, "--seconds", "0", "--json", str(figures), "--plot", str(picture)]) == 0
     rows: list[dict[str, Any]] = json.loads(figures.read_text())["rows"]
     assert all(row["frame_ms"] == pytest.approx(row["ms"]["median"] / 4) for row in rows)
     window, *hops = [row for row in rows if (row["name"], row["grid"]) in (("both-ways", 16), ("causal", 16))][:4]
@@ -66,7 +66,5 @@ def test_a_bad_configuration_is_one_clear_error(
         (str(tmp_path / "bad.yaml"), "model.dims must be 2 or 3, not 5"),
         ("nothing.yaml", "nothing.yaml"),
     ):
-        with pytest.raises(SystemExit) as stop:
-            main([bad])
-        assert stop.value.code == 2
+        assert call(cost, [bad]) == 2
         assert message in capsys.readouterr().err

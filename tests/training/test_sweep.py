@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from commands import call
 from engine.spec import PRETRAINED
+from training import sweep as command
 from training.report.tables import load_sweep, rows_of, slug
 from training.run.trainer import Run
-from training.sweep import main
 from training_samples import SMALL, write_config, write_recordings
 
-PAPER = Path(__file__).parents[2] / "configs" / "sweeps" / "paper.yaml"
+PAPER = Path(__file__).parents[2] / "training" / "configs" / "sweeps" / "paper.yaml"
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def results(sweep: Path) -> list[dict[str, object]]:
 
 
 def test_a_sweep_fills_its_page_and_does_nothing_twice(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(arguments(sweep))
+    assert call(command, arguments(sweep)) == 0
     page = (sweep.parent / "docs" / "results.md").read_text()
     assert page.startswith("# Results\n\nWhat came of it.\n")
     assert "## Family" in page
@@ -61,10 +62,10 @@ def test_a_sweep_fills_its_page_and_does_nothing_twice(sweep: Path, capsys: pyte
     assert first[0]["digest"] != first[1]["digest"]
     capsys.readouterr()
     # Again: nothing to do. With another seed: trained again, the run before kept.
-    main(arguments(sweep))
+    assert call(command, arguments(sweep)) == 0
     assert results(sweep) == first
     assert capsys.readouterr().out.count("done before") == 2
-    main([*arguments(sweep), "seed=1", "--only", "VQ"])
+    assert call(command, [*arguments(sweep), "seed=1", "--only", "VQ"]) == 0
     assert [entry["row"] for entry in results(sweep)] == ["dVAE", "VQ", "VQ"]
     assert len(list((sweep.parent / "runs" / "tiny").glob("vq*"))) == 2
 
@@ -81,12 +82,10 @@ def test_a_stopped_sweep_goes_on_in_the_middle_of_a_row(
         return advance(run, feed)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Run, "advance", interrupted)
-    with pytest.raises(SystemExit) as stop:
-        main(arguments(sweep))
-    assert stop.value.code == 130
+    assert call(command, arguments(sweep)) == 130
     assert "the same command goes on" in capsys.readouterr().err
     assert [entry["row"] for entry in results(sweep)] == ["dVAE"]
-    main(arguments(sweep))
+    assert call(command, arguments(sweep)) == 0
     assert [entry["row"] for entry in results(sweep)] == ["dVAE", "VQ"]
     assert taken == [*range(8), *range(8)]
     for entry in results(sweep):
@@ -94,7 +93,7 @@ def test_a_stopped_sweep_goes_on_in_the_middle_of_a_row(
 
 
 def test_a_dry_run_says_how_long_it_takes(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main([*arguments(sweep), "--dry-run"])
+    assert call(command, [*arguments(sweep), "--dry-run"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("dVAE: 8 steps of ")
     assert lines[-1].startswith("to train: ")
@@ -116,9 +115,7 @@ def test_a_bad_sweep_is_one_clear_error(
     sweep: Path, change: tuple[str, str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sweep.write_text(sweep.read_text().replace(*change))
-    with pytest.raises(SystemExit) as stop:
-        main([*arguments(sweep), "--dry-run"])
-    assert stop.value.code == 2
+    assert call(command, [*arguments(sweep), "--dry-run"]) == 2
     assert message in capsys.readouterr().err
 
 
@@ -128,28 +125,27 @@ def test_a_tokenizer_that_was_made_anew_is_evaluated_anew(sweep: Path, tmp_path:
         f"name: tiny\npage: {tmp_path / 'page.md'}\nevaluate: [single]\ntables:\n"
         f"  - title: Mine\n    columns: [bits_per_second]\n    rows:\n      - {{row: mine, tokenizer: {mine}}}\n"
     )
-    main(arguments(sweep))
-    main(arguments(sweep))
+    assert call(command, arguments(sweep)) == 0
+    assert call(command, arguments(sweep)) == 0
     assert "| mine | 2160 |" in (tmp_path / "page.md").read_text()
     assert len(results(sweep)) == 1
     shutil.rmtree(mine)
     shutil.copytree(PRETRAINED / "heatmap2d-f16", mine)
-    main(arguments(sweep))
+    assert call(command, arguments(sweep)) == 0
     assert len(results(sweep)) == 2
     assert "| mine | 600 |" in (tmp_path / "page.md").read_text()
 
 
 def test_the_page_shows_no_row_of_another_configuration(sweep: Path) -> None:
-    main(arguments(sweep))
-    main([*arguments(sweep), "losses.joint=7", "--only", "VQ"])
+    assert call(command, arguments(sweep)) == 0
+    assert call(command, [*arguments(sweep), "losses.joint=7", "--only", "VQ"]) == 0
     page = (sweep.parent / "docs" / "results.md").read_text()
     assert "| dVAE | not trained" in page
     assert "| VQ | not trained" not in page
 
 
 def test_a_row_that_is_not_there_is_named(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main([*arguments(sweep), "--only", "GAN"])
+    assert call(command, [*arguments(sweep), "--only", "GAN"]) == 2
     assert "no row 'GAN'; there are 'dVAE', 'VQ'" in capsys.readouterr().err
 
 

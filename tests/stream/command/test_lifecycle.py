@@ -64,7 +64,7 @@ def wait_until_handled(process: subprocess.Popen[str], number: signal.Signals) -
 HANG = """
 import ctypes, sys, time
 import stream.producer
-from stream.command.cli import run
+from engine.command.cli import run
 
 lock, mutex = ctypes.CDLL(None).pthread_mutex_lock, ctypes.create_string_buffer(64)
 
@@ -101,7 +101,7 @@ SWALLOWED = """
 import os, signal, sys
 from unittest.mock import MagicMock
 import stream.producer
-from stream.command.cli import run
+from engine.command.cli import run
 
 class Library:
     def __del__(self):
@@ -131,7 +131,7 @@ import stream.pose.model_file, stream.pose.source
 from stream.pose.model_file import find_pose_model
 stream.pose.source.find_pose_model = lambda path: find_pose_model(path, url=sys.argv[1])
 import stream.producer
-from stream.command.cli import run
+from engine.command.cli import run
 flags = sys.argv[2:]
 sys.exit(run(stream.producer.main, stream.producer.Config, prog="producer", examples="", argv=flags))
 """
@@ -229,6 +229,6 @@ def test_a_full_disk_behind_standard_output_is_one_line(json: list[str], launch:
         )
     assert done.returncode == 10
     assert done.stderr.count("error:") == 1
-    assert "error: standard output takes no more (No space left on device)" in done.stderr
+    assert "error: cannot write to standard output (No space left on device)" in done.stderr
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr

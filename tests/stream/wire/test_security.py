@@ -14,9 +14,9 @@ import pytest
 import zmq
 
 from curve_samples import PATIENCE, READERS, SOCKETS, Folders, Matrix, Visitor
+from engine.command.cli import run
 from stream import producer, subscriber
 from stream.client import TokenStream
-from stream.command.cli import run
 from stream.errors import RefusedError, SecurityError
 from stream.publish.control import ControlServer
 from stream.publish.publisher import Publisher

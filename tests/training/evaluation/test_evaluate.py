@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 import torch
 
+from commands import call
 from motion_samples import Echo, sizes, walk, write_npz
 from panoptic_samples import pack, panoptic19, scene, write
 from stream.motion.heatmap import draw
 from stream.motion.panoptic import POSES
 from stream.motion.skeleton import J
 from stream.sources.demo import demo_pose
+from training import evaluate
 from training import evaluate as evaluation
 from training.config import TrainConfig, load_config, save_config
-from training.evaluate import main
 from training.evaluation import progress
 from training.evaluation.codecs import open_codec
 from training.evaluation.network_codec import NetworkCodec
@@ -170,9 +171,7 @@ def test_runs_of_every_kind_are_evaluated(changes: list[str], data: Path, tmp_pa
 def test_a_damaged_run_is_one_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str], data: Path) -> None:
     saved_run(tmp_path / "run", [])
     (tmp_path / "run" / "checkpoint.pt").write_bytes(b"nothing")
-    with pytest.raises(SystemExit) as stop:
-        main([str(tmp_path / "run"), "--data", str(data / "npz")])
-    assert stop.value.code == 2
+    assert call(evaluate, [str(tmp_path / "run"), "--data", str(data / "npz")]) == 5
     assert "checkpoint.pt" in capsys.readouterr().err
 
 
@@ -181,7 +180,7 @@ def test_the_command_line_writes_figures_by_name_and_counts_what_it_left_out(
 ) -> None:
     file = tmp_path / "figures.json"
     arguments = ["heatmap3d-f8", "--backend", "onnxruntime", "--json", str(file)]
-    main([*arguments, "--data", str(data / "npz"), str(data / "171204_pose5.tar")])
+    assert call(evaluate, [*arguments, "--data", str(data / "npz"), str(data / "171204_pose5.tar")]) == 0
     found = json.loads(file.read_text())
     assert list(found)[-1] == "total"
     assert len(found) == 3
@@ -211,20 +210,18 @@ def test_a_long_loop_says_how_far_it_is(capsys: pytest.CaptureFixture[str], monk
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "code", "message"),
     [
-        (["heatmap2d-f8"], "give recordings with --data"),
-        (["heatmap2d-f8", "--data", "nowhere"], "no npz recordings at nowhere"),
-        (["no-such", "--data", "nowhere"], "no tokenizer 'no-such'"),
-        (["heatmap2d-f8", "--data", "nowhere", "--every", "0"], "--every must be 1 or more"),
+        (["heatmap2d-f8"], 2, "--data: name recordings"),
+        (["heatmap2d-f8", "--data", "nowhere"], 2, "no npz recordings at nowhere"),
+        (["no-such", "--data", "nowhere"], 5, "no tokenizer 'no-such'"),
+        (["heatmap2d-f8", "--data", "nowhere", "--every", "0"], 2, "--every 0: at least 1"),
     ],
 )
 def test_a_bad_command_line_is_one_clear_error(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    assert stop.value.code == 2
+    assert call(evaluate, arguments) == code
     assert message in capsys.readouterr().err
 
 

@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from commands import call
+from training import train as command
 from training.evaluation.validation import look, read_sets
 from training.export import export
 from training.run.checkpoint import build, load_network, start_from
-from training.train import main, train
+from training.train import train
 from training_samples import small_config, write_recordings
 
 
@@ -59,9 +61,7 @@ def test_of_another_hop_what_fits_is_taken(
 
 def test_what_is_no_run_or_fits_nothing(recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small_config(tmp_path / "small.yaml", recordings)
-    with pytest.raises(SystemExit) as stop:
-        main([str(tmp_path / "small.yaml"), "start_from=nowhere"])
-    assert stop.value.code != 0
+    assert call(command, [str(tmp_path / "small.yaml"), "start_from=nowhere"]) == 5
     assert "no tokenizer 'nowhere': give the name of a shipped one" in capsys.readouterr().err
     with pytest.raises(ValueError, match="start_from: no weight of heatmap2d-f8 fits"):
         start_from(torch.nn.Linear(3, 3), "heatmap2d-f8")

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from commands import call
+from training import train as command
 from training.config import TrainConfig
 from training.run import distributed as parallel
 from training.run.batches import Feed, make_sampler
 from training.run.trainer import Run
-from training.train import main
 from training_samples import ADVERSARY, SMALL, small_config, write_config, write_recordings
 
 
@@ -49,11 +50,10 @@ def test_two_processes_hold_the_same_weights_codebook_and_adversary(recordings: 
 @pytest.mark.timeout(900)
 def test_the_command_trains_on_two_devices(recordings: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     file = write_config(tmp_path / "small.yaml", recordings)
-    main([str(file), *SMALL, "--devices", "2", "optim.steps=4", "optim.device=cpu"])
+    assert call(command, [str(file), *SMALL, "--devices", "2", "optim.steps=4", "optim.device=cpu"]) == 0
     assert torch.load(tmp_path / "runs" / "small" / "checkpoint.pt")["step"] == 4
     assert capfd.readouterr().out.count("step 4 of 4") == 1  # one process talks
-    with pytest.raises(SystemExit):
-        main([str(file), *SMALL, "--devices", "2", "name=lost", "data.root=nowhere"])
+    assert call(command, [str(file), *SMALL, "--devices", "2", "name=lost", "data.root=nowhere"]) == 2
     assert "nowhere" in capfd.readouterr().err.splitlines()[-1]
 
 

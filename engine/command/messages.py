@@ -50,7 +50,7 @@ def set_up(log_format: LogFormat) -> None:
         if isinstance(old, _Stderr):
             root.removeHandler(old)
     root.addHandler(handler)
-    for name in ("stream", "engine"):
+    for name in ("stream", "engine", "training"):
         logging.getLogger(name).setLevel(logging.INFO)
 
 

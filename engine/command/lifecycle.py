@@ -1,4 +1,4 @@
-"""How a command ends when it is asked to, by Ctrl-C or SIGTERM, from its first moment on.
+"""How a command ends when it is asked to, by Ctrl-C, SIGTERM or a closed terminal, from its first moment on.
 
 While a command starts, there is nothing to save: it ends at once. Once it runs, the signal sets an event and the
 command ends in good order. Further signals change nothing.
@@ -15,28 +15,56 @@ import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from engine.command.extras import explain_missing_packages
+
+SIGNALS = tuple(
+    number
+    for name in ("SIGINT", "SIGTERM", "SIGHUP")
+    # Whoever starts a command with `nohup` wants it to outlive the terminal.
+    if (number := getattr(signal, name, None)) and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN)
+)
 
 PATIENCE = 1.2
 """Seconds after which a start that hangs in a library is cut off."""
 
 
 class Abandoned(BaseException):
-    """The command was asked to stop while it was starting."""
+    """The command was asked to stop while it was starting, or before its work was done."""
 
 
 _starting = False
 _stop: threading.Event | None = None
 
 
-def end_at_once() -> None:
-    """From now on end with exit code 0 on a signal: for the first lines of a command, before its slow imports."""
+_code_at_start = 0
+
+
+def end_at_once(code: int = 0) -> None:
+    """From now on end with this exit code on a signal: for the first lines of a command, before its slow imports."""
+    global _code_at_start
+    _code_at_start = code
     for number in SIGNALS:
         signal.signal(number, _end)
+    explain_missing_packages()
 
 
 def _end(signum: int, frame: types.FrameType | None) -> None:
-    os._exit(0)
+    os._exit(_code_at_start)
+
+
+@contextmanager
+def abandon_on_signal() -> Iterator[threading.Event]:
+    """Let a signal break the main thread off where it is, by `Abandoned`. The event is never set."""
+
+    def on_signal(signum: int, frame: types.FrameType | None) -> None:
+        raise Abandoned
+
+    before = {number: signal.signal(number, on_signal) for number in SIGNALS}
+    try:
+        yield threading.Event()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_IGN if handler is _end else handler)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Literal
 
 import pytest
 
-from stream.command.cli import run
+from engine.command.cli import run
 from stream.errors import LogError
 
 Mode = Literal["slow", "fast"]
@@ -81,10 +81,10 @@ def test_a_file_gives_flags_and_the_command_line_goes_before_it(tmp_path: Path) 
         ("--mode warp", "--mode: expected one of 'slow', 'fast', got warp"),
         ("--max-persons 0", "--max-persons 0: at least 1"),
         ("--nope", "unrecognized arguments: --nope"),
-        ("--coun 3", "unrecognized arguments: --coun 3"),
+        ("--coun 3", "unrecognized arguments: --coun 3: did you mean --count?"),
         ("stray", "unrecognized arguments: stray"),
         ("--count", "argument --count: expected one argument"),
-        ("--seconds 1e400", "--seconds inf: is no number"),
+        ("--seconds 1e400", "--seconds inf: is not a number"),
         ("--file=", "--file: is empty"),
         ("--config /no/such.yaml", "--config: File does not exist"),
         ("--config", "argument --config: expected one argument"),
@@ -127,8 +127,8 @@ def test_help_tells_all(capsys: pytest.CaptureFixture[str]) -> None:
         "Again and again, 100 % of it.",
         "{realtime,max}",
         "examples:\n  test --loop\n",
-        "exit codes:\n  0  finished",
-        "\n  8  nothing heard",
+        "exit codes:\n  0   finished",
+        "\n  8   nothing heard",
     ):
         assert part in text
     assert "null" not in text
