@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import psutil
@@ -47,6 +48,8 @@ class Config:
 
     With --people-limit instead, the most people before a hop is late: received after the person's next hop has ended.
     """
+
+    EXITS: ClassVar = (3, 10, 13)
 
     seconds: float = 30.0
     """Length of each measurement."""

@@ -10,6 +10,7 @@ import threading
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -41,6 +42,8 @@ SILENCE = 30.0
 @dataclass(frozen=True)
 class Config:
     """Show motion tokens flowing: the built-in motion in, decoded bodies out, compared with what went in."""
+
+    EXITS: ClassVar = (5, 8, 10, 13)
 
     seconds: float = 15.0
     """How long to run."""

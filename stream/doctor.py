@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import ClassVar, Literal, NamedTuple, get_args
 
 import zmq
 
@@ -59,6 +59,8 @@ class Config:
 
     Nothing is downloaded or changed. The exit code is 1 if something failed.
     """
+
+    EXITS: ClassVar = (10,)
 
     bind: str = "tcp://127.0.0.1:5555"
     """Address that the producer is to publish on."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, ClassVar
 
 from rich.console import Console
 from rich.progress import Progress
@@ -38,6 +38,8 @@ class Config:
     npz: an array a field, tokens as [packets, levels, time, height, width]; all packets must have one token grid.
     docs/files.md has every column.
     """
+
+    EXITS: ClassVar = (5, 7, 9, 10, 13, 14)
 
     log: str
     """Token log to read; it may still be written meanwhile."""

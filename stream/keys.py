@@ -4,7 +4,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from engine.command.cli import run
 from engine.command.messages import say
@@ -18,6 +18,8 @@ PROG = "python -m stream.keys"
 class New:
     """Make this machine's pair of keys: NAME.key to give away, NAME.key_secret to keep."""
 
+    EXITS: ClassVar = (10, 11)
+
     name: str
     """What to call this machine: letters, digits, '.', '_' or '-'."""
     keys: str | None = None
@@ -27,6 +29,8 @@ class New:
 @dataclass(frozen=True)
 class Show:
     """Show the folder, this machine's public key and those that are allowed."""
+
+    EXITS: ClassVar = (10, 11)
 
     keys: str | None = None
     """Folder of the keys; by default KINETOKEN_KEYS, else keys in kinetoken's folder of settings."""
@@ -40,6 +44,8 @@ class Allow:
     reader's machine that of the producer.
     """
 
+    EXITS: ClassVar = (10, 11)
+
     key: str
     """A .key file, or the 40 characters of a public key in quotation marks."""
     name: str | None = None
@@ -51,6 +57,8 @@ class Allow:
 @dataclass(frozen=True)
 class Revoke:
     """Trust a key no longer. Producers that run cut its readers off within about a second."""
+
+    EXITS: ClassVar = (10, 11)
 
     name: str
     """Its name, as `list` shows it."""

@@ -12,6 +12,7 @@ import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import ClassVar
 
 from engine.command.cli import run
 from engine.command.lifecycle import starting
@@ -55,6 +56,18 @@ class Config:
 
     Give one source: --camera, --video, --panoptic, --joints or --demo.
     """
+
+    EXITS: ClassVar = (3, 4, 5, 6, 7, 9, 10, 11, 13)
+    GROUPS: ClassVar = {
+        "most used": ("camera", "video", "demo", "tokenizer", "bind"),
+        "source": (
+            "panoptic", "panoptic_camera", "joints", "live", "loop", "rate", "fps", "max_persons", "pose_model",
+            "duration",
+        ),
+        "tokenizer": ("dims", "backend", "precision", "keyframe"),
+        "network": ("control", "history", "keys", "insecure", "stream", "wait"),
+        "more": ("log", "metrics", "log_format"),
+    }  # fmt: skip
 
     camera: int | None = None
     """Number of a camera of this machine, from 0."""

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
+from typing import ClassVar
 
 from engine.command.cli import run
 from engine.command.messages import LogFormat
@@ -36,6 +37,8 @@ _BEAT = STATUS_INTERVAL / 2
 @dataclass(frozen=True)
 class Config:
     """Publish a token log again: the same packets with their stream, epoch and seq, in order and at their pace."""
+
+    EXITS: ClassVar = (6, 7, 9, 10, 11)
 
     log: str
     """Token log to read; it may still be written meanwhile."""

@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -45,6 +45,15 @@ POLL_S = 0.1
 @dataclass(frozen=True)
 class Config:
     """Read packets of motion tokens: print them, decode them to joints, keep them in a log."""
+
+    EXITS: ClassVar = (5, 6, 7, 8, 9, 10, 11, 12, 13)
+    GROUPS: ClassVar = {
+        "most used": ("connect", "decode", "json", "log", "once"),
+        "what to read": ("stream", "track", "count", "timeout", "max_lag", "repair"),
+        "tokenizer": ("tokenizer",),
+        "network": ("keys", "server_key", "insecure"),
+        "more": ("metrics", "log_format"),
+    }
 
     connect: str = "tcp://127.0.0.1:5555"
     """Address of the producer, tcp://HOST:PORT or ipc://PATH."""

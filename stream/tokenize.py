@@ -14,7 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 from rich.console import Console
@@ -48,6 +48,8 @@ class Config:
     file is there already are passed over, so a run that was stopped goes on where it was. docs/files.md has every
     column.
     """
+
+    EXITS: ClassVar = (3, 4, 5, 7, 10, 13, 14)
 
     inputs: list[str]
     """Files, Panoptic sequences, or folders of them."""

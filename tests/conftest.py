@@ -13,6 +13,55 @@ from processes import ROOT, Start
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
+SLOW = {
+    "engine/test_build.py",
+    "engine/test_openvino.py",
+    "engine/test_pretrained.py",
+    "engine/test_session.py",
+    "engine/test_tensorrt.py",
+    "engine/test_verify.py",
+    "project/test_decoding_page.py",
+    "project/test_deploy.py",
+    "project/test_drills.py",
+    "project/test_examples.py",
+    "project/test_files_page.py",
+    "project/test_node.py",
+    "project/test_readme.py",
+    "stream/command/test_lifecycle.py",
+    "stream/log/test_repair.py",
+    "stream/pose/test_source.py",
+    "stream/test_acknowledge.py",
+    "stream/test_bench.py",
+    "stream/test_demo_command.py",
+    "stream/test_doctor.py",
+    "stream/test_export.py",
+    "stream/test_keys.py",
+    "stream/test_producer.py",
+    "stream/test_producer_control.py",
+    "stream/test_replay.py",
+    "stream/test_subscriber.py",
+    "stream/test_tokenize.py",
+    "stream/test_tokenizer.py",
+    "stream/wire/test_security.py",
+    "training/report/test_pictures.py",
+    "training/run/test_checkpoint.py",
+    "training/run/test_distributed.py",
+    "training/run/test_trainer.py",
+    "training/test_compare.py",
+    "training/test_cost.py",
+    "training/test_export.py",
+    "training/test_sweep.py",
+}
+"""Files whose tests start processes, train, or take seconds together: `make quick` leaves them out."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow: the tests of `SLOW`, and all that start a process with `launch`."""
+    for item in items:
+        file = item.path.relative_to(ROOT / "tests").as_posix() if item.path.is_relative_to(ROOT) else ""
+        if file in SLOW or "launch" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
