@@ -4,6 +4,7 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Self
 
 import zmq
@@ -36,6 +37,9 @@ __all__ = ["Clock", "Counters", "Heard", "Lost", "StreamState", "TokenStream"]
 MAX_MESSAGE = 1024 * 1024
 """Bytes from which on libzmq drops the link to the sender instead of taking a message in."""
 
+PREPARATION = 1.0
+"""Seconds for which a reader that decodes waits to hear with what, before it asks for packets all the same."""
+
 POLL = 1.0
 """Seconds for which iteration waits at a time."""
 
@@ -60,8 +64,8 @@ class TokenStream:
     unless `since` tells which packet of each track was the last that the reader has: then all after them come first,
     also those of other tracks, and of later epochs if the producer keeps a log. max_lag: seconds after which a packet
     is stale and left out, for readers that want to be fresh. decode: find the joints of every packet, with the
-    tokenizer that made it (shipped, or fetched from the producer) or `tokenizer`, a name or directory, which is opened
-    before anything is heard, so that the first packet need not wait for it.
+    tokenizer that made it (shipped, or fetched from the producer) or `tokenizer`, a name or directory, opened
+    before packets are asked for, so that the first of them need not wait for it.
 
     security: the keys to present. For use from one thread. Raises WireError for a malformed address, SecurityError,
     ValueError for other bad arguments; decoding, `poll` raises TokenizerError, after which reading may go on.
@@ -119,10 +123,13 @@ class TokenStream:
         )
         # Packets last: a producer that waits for their subscription then knows that it has all of them.
         self._socket.subscribe(b"ctl/" if stream is None else control_topic(stream))
-        if stream is None:
-            self._socket.subscribe(b"tok/")
-        else:
-            self._socket.subscribe(f"tok/{stream}/" if track is None else packet_topic(stream, track))
+        self._packet_topic = b"tok/"
+        if stream is not None:
+            self._packet_topic = f"tok/{stream}/".encode() if track is None else packet_topic(stream, track)
+        self._subscribed = False
+        self._subscribe_by = time.monotonic() + PREPARATION
+        if self._decoder is None or tokenizer is not None:
+            self._subscribe()
 
     @property
     def total(self) -> Counters:
@@ -241,6 +248,8 @@ class TokenStream:
             self._link.beat(message.interval)
         if self._repairer:
             self._repairer.hear(message)
+        if isinstance(message, Status) and not self._subscribed:
+            self._prepare(message)
         heard = Heard(message, frame, wall, monotonic, clock=self.clock(message.stream))
         if isinstance(message, Packet):
             self._order.arrive(heard, hold=self._repairer is not None and self._repairer.holds(message.stream))
@@ -252,7 +261,21 @@ class TokenStream:
         else:
             self._order.ready.append(heard)
 
+    def _prepare(self, status: Status) -> None:
+        """Open the decoder, then ask for packets: none of them has to wait for it."""
+        if self._decoder and status.tokenizer:
+            self._decoding = status.stream
+            with suppress(TokenizerError):  # the first packet raises it
+                self._decoder.prepare(status.tokenizer)
+        self._subscribe()
+
+    def _subscribe(self) -> None:
+        self._socket.subscribe(self._packet_topic)
+        self._subscribed = True
+
     def _tend(self, drained: bool) -> None:
+        if not self._subscribed and time.monotonic() > self._subscribe_by:
+            self._subscribe()
         if drained:
             self._link.mend()
         if self._repairer:

@@ -217,6 +217,7 @@ def main(config: Config, stop: threading.Event) -> None:
             history=config.history,
             security=config.security,
         )
+        publisher.tokenizer = tokenizer.spec.label
         resources.callback(publisher.close)
         report = Report(config.log_format)
         if config.log is not None:

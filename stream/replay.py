@@ -188,7 +188,7 @@ class _Replay:
             # Every stream has its own: on tcp it finds a free port, elsewhere it needs a name.
             bind = None if address.startswith("tcp://") else f"{address}.{stream}.control"
             control = ControlServer(broadcast.history, bind, address, security=self._security)
-            broadcast.control = control.told
+            broadcast.control, broadcast.tokenizer = control.told, logged.packet.tokenizer
             self._runs[stream] = broadcast, control
             broadcast.status(0, self._counters)
         return self._runs[stream][0]

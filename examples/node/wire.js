@@ -46,6 +46,7 @@ const CONTROL = {
       typeof value === "object" &&
       Object.keys(value).length <= 64 &&
       Object.entries(value).every(([name, count]) => isText(name) && isCount(count)),
+    tokenizer: (value) => value == null || (typeof value === "string" && LABEL.test(value)),
   },
   goodbye: {
     ...COMMON,

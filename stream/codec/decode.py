@@ -105,9 +105,14 @@ class StreamDecoder:
         """What was opened so far, by the label in the packets."""
         self._people: OrderedDict[tuple[str, int, bytes, str], _Person] = OrderedDict()
 
-    def prepare(self) -> None:
-        """Open the tokenizer that was named, if one was, and run it once, so that the first packet finds it ready."""
-        if self._tokenizer is not None and self._prepared is None:
+    def prepare(self, label: str | None = None) -> None:
+        """Open the tokenizer that was named, or that of a label, and run it once, so that packets find it ready.
+
+        Raises TokenizerError.
+        """
+        if label is not None:
+            self._decoder(label).warm((1,))
+        elif self._tokenizer is not None:
             self._prepared = self._open(self._tokenizer)
             self._prepared.warm((1,))
 

@@ -40,6 +40,8 @@ class Broadcast:
         self.history = History(stream, epoch, history)
         self.control = ""
         """Where the control socket is, for the status to tell; set it when there is one (see `Status`)."""
+        self.tokenizer: str | None = None
+        """The label of what makes the packets, for the status to tell; set it where it is known before the first."""
         self.last: dict[int, int] = {}
         """The seq of each track's last packet, in the order of last use."""
         self._outlet = outlet
@@ -93,6 +95,7 @@ class Broadcast:
             interval=STATUS_INTERVAL,
             published=self._published,
             control=self.control,
+            tokenizer=self.tokenizer,
         )
         self._outlet.send(encode_control(status))
 

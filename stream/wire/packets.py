@@ -96,6 +96,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="s
     """Packets sent so far under this epoch, of all tracks: where whoever subscribed for this status joined."""
     control: ControlAddress = ""
     """Where the control socket is; in tcp://*:PORT, * stands for the producer's host. Empty if there is none."""
+    tokenizer: Label | None = None
+    """What makes the packets of this run, for readers that want to be ready before the first."""
 
 
 class Goodbye(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="goodbye"):

@@ -63,6 +63,7 @@ STATUS = Status(
     interval=0.25,
     published=9,
     control="tcp://*:5556",
+    tokenizer=LABEL,
 )
 GOODBYE = Goodbye(stream="demo", epoch=EPOCH, reason="source ended", last=((0, 41), (7, 2)))
 

@@ -16,7 +16,6 @@ from stream.errors import TokenizerError
 from stream.subscribe.control_client import Asker
 from stream.subscribe.fetch import fetch_tokenizer, find_tokenizer
 from tokenizer_samples import GRID, expected, write_tokenizer
-from wire_samples import PATIENCE
 
 BOX = (100.0, 50.0, 80.0)
 
@@ -49,7 +48,7 @@ def place(total: float) -> float:
 def test_the_files_come_over_the_wire_and_decode(source: Source, tokenizer: TokenizerFiles, cache: Path) -> None:
     hop = {"tokenizer": tokenizer.spec.label, "ids": np.full(GRID, 256), "box": BOX}
     with TokenStream(source.address, decode=True) as stream:
-        assert source.publisher.wait_for_subscriber(PATIENCE)
+        source.read(stream, lambda: source.publisher.wait_for_subscriber(0.01))
         source.publish(3, **hop)
         for number, (packet, motion) in enumerate(islice(stream.motions(), 3)):
             joints, _ = expected(packet.ids(), 0.05 * number)
@@ -151,7 +150,7 @@ def test_a_repaired_gap_leaves_the_state_whole(source: Source, tokenizer: Tokeni
         Relay(source.address, lambda packet: packet.seq in {2, 3}) as relay,
         TokenStream(relay.address, decode=True) as stream,
     ):
-        assert source.publisher.wait_for_subscriber(PATIENCE)
+        source.read(stream, lambda: source.publisher.wait_for_subscriber(0.01))
         source.publish(6, **hop)
         motions = [motion for _, motion in islice(stream.motions(), 6)]
     for number, motion in enumerate(motions, start=1):
@@ -162,7 +161,7 @@ def test_an_unknown_tokenizer_is_raised_and_reading_may_go_on(
     source: Source, tokenizer: TokenizerFiles, cache: Path
 ) -> None:
     with TokenStream(source.address, decode=True) as stream:
-        assert source.publisher.wait_for_subscriber(PATIENCE)
+        source.read(stream, lambda: source.publisher.wait_for_subscriber(0.01))
         source.publish(1, tokenizer="other@0123456789ab")
         source.publish(1, tokenizer="other@0123456789ab")
         source.publish(1, tokenizer=tokenizer.spec.label)
@@ -171,6 +170,25 @@ def test_an_unknown_tokenizer_is_raised_and_reading_may_go_on(
                 source.read(stream, 1)
         assert [packet.seq for packet in source.read(stream, 1)] == [2]
         assert stream.total == Counters(received=1, invalid=2)
+
+
+def test_the_decoder_is_open_before_packets_are_asked_for(
+    source: Source, tokenizer: TokenizerFiles, cache: Path
+) -> None:
+    source.publisher.tokenizer = tokenizer.spec.label
+    opened: list[bool] = []
+    with TokenStream(source.address, decode=True) as stream:
+
+        def subscribed() -> bool:
+            heard = source.publisher.wait_for_subscriber(0.01)
+            opened.append(bool(stream.decoders))
+            return heard
+
+        source.read(stream, subscribed)
+        assert opened[-1]
+        assert list(stream.decoders) == [tokenizer.spec.label]
+        source.publish(1, tokenizer=tokenizer.spec.label, ids=np.full(GRID, 256), box=BOX)
+        assert len(list(islice(stream.motions(), 1))) == 1
 
 
 def test_joints_are_for_streams_that_decode() -> None:

@@ -234,6 +234,7 @@ STATUS = Status(
     interval=0.25,
     published=9,
     control="tcp://*:5556",
+    tokenizer="heatmap2d-f8@0123456789ab",
 )
 GOODBYE = Goodbye(stream="demo", epoch=EPOCH, reason="end of recording", last=((0, 41), (7, 2)))
 FRAMES = [encode(sample()), encode_control(STATUS), encode_control(GOODBYE)]
@@ -294,6 +295,7 @@ def test_another_msgpack_reads_control_messages() -> None:
         "interval": 0.25,
         "published": 9,
         "control": "tcp://*:5556",
+        "tokenizer": "heatmap2d-f8@0123456789ab",
     }
     assert msgpack.unpackb(FRAMES[2].partition(b"\0")[2]) == {
         "type": "goodbye",
@@ -311,7 +313,7 @@ def test_a_status_of_before_is_read() -> None:
     fields = {"v": 1, "type": "status", "stream": "demo", "epoch": EPOCH, "uptime": 0.5, "people": 0, "counters": {}}
     status = decode_control(b"ctl/demo\0" + bytes(msgpack.packb(fields)))
     assert isinstance(status, Status)
-    assert (status.interval, status.published, status.control) == (1.0, None, "")
+    assert (status.interval, status.published, status.control, status.tokenizer) == (1.0, None, "", None)
 
 
 @pytest.mark.parametrize(
@@ -326,6 +328,7 @@ def test_a_status_of_before_is_read() -> None:
         {"interval": float("nan")},
         {"interval": 1e9},
         {"published": -1},
+        {"tokenizer": "no label"},
         {"control": "tcp://evil.example:5556"},
         {"control": "tcp://*:0"},
         {"control": "udp://*:7"},
