@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from stream.errors import SourceError
-from stream.motion.panoptic import POSES, open_recording
+from stream.motion.panoptic import TARS, is_sequence, open_recording
 from stream.motion.projection import Dims
 from stream.sources.base import PoseFrame, PoseSource, Unit
 from stream.sources.joints import clips_of, shots_of
@@ -23,7 +23,6 @@ from stream.sources.panoptic import PanopticSource
 
 Kind = Literal["joints", "panoptic", "video"]
 
-TARS = (".tar", ".tar.gz", ".tgz")
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 """What is taken for a video in a folder; a file that is named may end as it likes."""
 
@@ -141,20 +140,14 @@ def _closed_after(source: PoseSource) -> Iterator[PoseFrame]:
 
 def _is_one(path: Path) -> bool:
     """Whether this is one input, not a folder of them."""
-    return path.is_file() or _is_sequence(path)
-
-
-def _is_sequence(folder: Path) -> bool:
-    if (folder / POSES).is_dir() or any((folder / (POSES + suffix)).is_file() for suffix in TARS):
-        return True
-    return any(folder.glob("body3DScene_*.json"))
+    return path.is_file() or is_sequence(path)
 
 
 def _search(folder: Path, root: Path, without: Path) -> Iterator[Input]:
     for path in sorted(Path(entry.path) for entry in os.scandir(folder)):
         if path.resolve() == without.resolve():
             continue
-        if path.is_dir() and not _is_sequence(path):
+        if path.is_dir() and not is_sequence(path):
             yield from _search(path, root, without)
         elif path.is_dir() or path.name.lower().endswith((".npz", *TARS, *VIDEOS)):
             yield _input(path, root)

@@ -1,10 +1,13 @@
 """The fixed clock: poses that come when they come, put on evenly spaced ticks, without looking ahead.
 
 Each frame goes to the tick nearest to it and is out at once. Ticks that no frame came near are filled, and marked,
-when the next frame arrives. The clock leans slowly towards its source, so a camera of 29.97 frames per second, or one
-whose frames wander around the tick, is followed frame by frame; one of 25 or 28 is not, and gets filled ticks.
+when the next frame arrives. Of a source that is faster than the clock the frames nearest to the ticks are taken, as
+its own rate, seen so far, tells them. The clock leans slowly towards its source, so a camera of 29.97 frames per
+second, or one whose frames wander around the tick, is followed frame by frame; one of 25 or 28 is not, and gets filled
+ticks.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +24,12 @@ LEAN = 0.01
 
 FIRST_LEAN = 0.1
 """The same for the first frames, whose arrival says little of the source's phase; falls to `LEAN` as 1 / frames."""
+
+FAST = 0.8
+"""Ticks between two frames below which a source counts as faster than the clock; above, it is one that wanders."""
+
+SMOOTH = 0.05
+"""Share of each interval in what is known of the source's rate; of the first ones 1 / frames."""
 
 MAX_HOLD = 8
 """Frames that a gap may last and still be filled; after a longer one a person's state starts afresh."""
@@ -47,6 +56,9 @@ class Clock:
         self.surplus = 0
         self._origin = 0.0
         self._frames = 0
+        self._ticks = 0
+        self._step = 1.0  # ticks between two frames of the source, at most 1
+        self._before = 0.0  # time of the frame before
         self._last: Tick | None = None
 
     def advance(self, people: dict[int, Pose], time: float, captured_ns: int) -> list[Tick]:
@@ -55,16 +67,21 @@ class Clock:
         The first frame is tick 0. After a gap of more than `MAX_HOLD` ticks the index jumps and nothing is filled.
         """
         if self._last is None:
-            self._origin = time
+            self._origin = self._before = time
             self._last = Tick(0, people, True, captured_ns)
             return [self._last]
+        self._frames += 1
+        interval = min(max((time - self._before) * self.fps, 0.0), 1.0)
+        self._step += max(SMOOTH, 1 / self._frames) * (interval - self._step)
+        self._before = time
         position = (time - self._origin) * self.fps
-        index = round(position)
+        # Who comes so often has another frame nearer to the tick, if this one is further away than half a step.
+        index = round(position) if self._step > FAST else math.floor(position + self._step / 2)
         if index <= self._last.index:
             self.surplus += 1
             return []
-        self._frames += 1
-        lean = max(LEAN, min(FIRST_LEAN, 1 / self._frames))
+        self._ticks += 1
+        lean = max(LEAN, min(FIRST_LEAN, 1 / self._ticks))
         self._origin += lean * (position - index) / self.fps
         before, now = self._last, Tick(index, people, True, captured_ns)
         missing = index - before.index - 1

@@ -22,6 +22,9 @@ EXPECTED = (
     f"that folder itself, or {POSES}.tar"
 )
 
+TARS = (".tar", ".tar.gz", ".tgz")
+"""How the name of a packed sequence ends."""
+
 MAX_FILE_BYTES = 1 << 20
 """A larger file is none of ours and is not read; a frame of 16 people has 30 kB, a calibration 250 kB."""
 
@@ -57,6 +60,15 @@ def frame_name(number: int) -> str:
     return f"body3DScene_{number:08d}.json"
 
 
+def is_sequence(path: Path) -> bool:
+    """Whether this looks like something that `open_recording` opens; nothing of it is read."""
+    if path.is_file():
+        return path.name.endswith(TARS)
+    if (path / POSES).is_dir() or any((path / (POSES + suffix)).is_file() for suffix in TARS):
+        return True
+    return path.is_dir() and any(path.glob("body3DScene_*.json"))
+
+
 def open_recording(path: Path) -> Recording:
     """Open a sequence folder, a folder of poses, or a tar. Raises SourceError when it is none of these."""
     given = path
@@ -66,7 +78,7 @@ def open_recording(path: Path) -> Recording:
             for folder in (path / POSES, path):
                 if folder.is_dir() and (numbers := _numbers_in(folder)):
                     return _FolderRecording(folder, numbers)
-            for suffix in (".tar", ".tar.gz", ".tgz"):
+            for suffix in TARS:
                 if (archive := path / (POSES + suffix)).is_file():
                     return _TarRecording(archive)
         elif path.is_file():

@@ -122,11 +122,11 @@ def test_recordings_of_other_rates_and_lengths_go_together(solid: Tokenizer) -> 
     slow = walk[::2]
     batch = solid.encode_batch([walk, fast, slow, walk[:9]], [30, 120, 15, 30])
     same(batch[0], solid.encode(walk))
-    same(batch[1], solid.encode(fast, 120))
+    same(batch[1], batch[0])  # the frames that fall on the ticks are the same
     assert [len(tokens) for tokens in batch] == [13, 13, 13, 2]
     assert batch[2].observed[1] == 0b01010101  # frames between were filled
     assert batch[3].observed.tolist() == [255, 1]
-    assert [len(solid.decode(batch[number]).joints) for number in (0, 2, 3)] == [100, 99, 9]
+    assert [len(solid.decode(tokens).joints) for tokens in batch] == [100, 100, 99, 9]
 
 
 def test_panoptics_joints_are_taken_as_they_are(solid: Tokenizer) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from engine.cache import cache_folder
 from engine.errors import KinetokenError
 from stream.motion.clips import Clip, read_npz
-from stream.motion.panoptic import POSES, open_recording
+from stream.motion.panoptic import POSES, is_sequence, open_recording
 from training.data.panoptic import TRAIN, VALIDATION, cameras_of, read_sequence
 
 __all__ = ["Clip", "MotionDataset", "read_clips", "recordings_at"]
@@ -28,7 +28,6 @@ FORM = 1
 """Rises when the same file would be read otherwise, so that nobody goes on with what was kept before."""
 
 LISTS = {"train": TRAIN, "validation": VALIDATION}
-TARS = (".tar", ".tar.gz", ".tgz")
 
 _log = logging.getLogger(__name__)
 
@@ -88,12 +87,12 @@ def recordings_at(path: Path) -> Iterator[Path]:
     """
     base, _, listed = path.name.rpartition("@")
     folder = path.with_name(base) if listed in LISTS and base and not path.exists() else path
-    if folder.is_file() or _is_sequence(folder):
+    if folder.is_file() or is_sequence(folder):
         found = [folder]
     elif folder.is_dir():
         inside = sorted(folder.iterdir())
         found = [file for file in inside if file.suffix == ".npz"]
-        found += [file for file in inside if _is_sequence(file)]
+        found += [file for file in inside if is_sequence(file)]
     else:
         found = []
     if folder is not path:
@@ -101,14 +100,6 @@ def recordings_at(path: Path) -> Iterator[Path]:
     if not found:
         raise FileNotFoundError(f"no npz recordings at {path}, and no Panoptic sequence")
     yield from found
-
-
-def _is_sequence(path: Path) -> bool:
-    if path.is_file():
-        return path.name.endswith(TARS)
-    if (path / POSES).is_dir() or any((path / (POSES + suffix)).is_file() for suffix in TARS):
-        return True
-    return path.is_dir() and any(path.glob("body3DScene_*.json"))
 
 
 def _kept(file: Path, cache: Path | None) -> list[Clip]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.motion.clock import MAX_HOLD, Clock, Tick
+from stream.motion.clock import FPS, MAX_HOLD, Clock, Tick
 from stream.motion.skeleton import J, Pose
 
 
@@ -80,3 +80,19 @@ def test_a_person_absent_from_one_side_of_a_gap_is_not_invented() -> None:
     assert filled.people.keys() == {0}
     assert now.people.keys() == {0, 2}
     np.testing.assert_allclose(filled.people[0].joints, 1)
+
+
+@pytest.mark.parametrize("rate", [40, 45, 50, 59.94, 60, 90, 120, 240])
+@pytest.mark.parametrize("jitter", [0.0, 0.1])
+def test_of_a_faster_source_the_frames_nearest_to_the_ticks_are_taken(rate: float, jitter: float) -> None:
+    """And the clock keeps its own time: it must not be pushed by whichever frame comes first."""
+    rng = np.random.default_rng(0)
+    times = (np.arange(round(20 * rate)) + rng.uniform(-jitter, jitter, round(20 * rate))) / rate
+    clock = Clock()
+    taken = [(tick.index, time) for time in times for tick in clock.advance({}, time, 0) if tick.seen]
+    index, at = np.array(taken[30:]).T
+    assert (np.diff(index) == 1).mean() > 0.99
+    off = (at - at.mean()) * FPS - (index - index.mean())  # ticks
+    # Half a step of the source, its jitter, and 0.2 of a tick by which the clock follows the source.
+    assert np.abs(off).max() < (0.5 + jitter) * FPS / rate + 0.2
+    assert (index[-1] - index[0]) / (at[-1] - at[0]) == pytest.approx(FPS, rel=2e-3)
