@@ -51,9 +51,14 @@ class Config:
 
     EXITS: ClassVar = (3, 4, 5, 7, 10, 13, 14)
 
+    GROUPS: ClassVar = {
+        "most used": ("out", "to", "tokenizer", "dims", "decode"),
+        "more": ("jobs", "max_persons", "pose_model", "backend", "precision", "force"),
+    }
+
     inputs: list[str]
     """Files, Panoptic sequences, or folders of them."""
-    out: str = ""
+    out: str | None = None
     """Folder to write to; it is made if it does not exist."""
     to: To = "npz"
     """Format of the files: arrays, Parquet, JSON lines, or a token log (db) to be replayed or exported."""
@@ -78,12 +83,18 @@ class Config:
 
     def __post_init__(self) -> None:
         """Raise ValueError for values out of range."""
-        if not self.out:
+        if self.out is None:
             raise ValueError("--out is needed: name a folder to write to")
         if self.jobs < 1 or self.max_persons < 1:
             raise ValueError("--jobs and --max-persons must be at least 1")
         if self.decode and self.to == "db":
             raise ValueError("--decode goes with npz, parquet and jsonl; a log is decoded by whoever reads it")
+
+    @property
+    def folder(self) -> Path:
+        """Where to write to."""
+        assert self.out is not None  # checked above
+        return Path(self.out)
 
 
 EXAMPLES = """
@@ -101,7 +112,7 @@ def main(config: Config, stop: threading.Event) -> None:
     if config.dims and config.dims != f"{spec.dims}d":
         raise TokenizerError(f"tokenizer {name} is {spec.dims}d: leave out --dims {config.dims}")
     task = Task(name, config.backend, config.precision, config.to, config.decode, config.max_persons, config.pose_model)
-    folder = Path(config.out)
+    folder = config.folder
     inputs = find_inputs([Path(path) for path in config.inputs], without=folder)
     _settle(folder, {"tokenizer": spec.label, "to": config.to, "decode": config.decode}, config.force)
     planned = [(given, folder / f"{given.name}.{config.to}") for given in inputs]

@@ -211,7 +211,8 @@ def _parser(config: type[Any], prog: str, examples: str) -> ArgumentParser:
         print_config="--print-%s",
     )
     types_ = get_type_hints(config)
-    groups = {name: parser.add_argument_group(heading) for heading, name in _headings(config)}
+    headings = {heading: parser.add_argument_group(heading) for heading in getattr(config, "GROUPS", {})}
+    groups = {name: headings[heading] for heading, name in _headings(config)}
     for setting in _in_groups(config):
         name, kind = setting.name.rstrip("_"), _without_none(types_[setting.name])
         default = setting.default if setting.default_factory is MISSING else setting.default_factory()

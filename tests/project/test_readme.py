@@ -81,3 +81,11 @@ def test_the_reader_runs() -> None:
             reader.kill()
             reader.communicate()
     assert all(line.startswith("demo ") and line.endswith("(8, 17, 2) px\n") for line in lines)
+
+
+@pytest.mark.parametrize("name", [name for name, config in CONFIGS.items() if hasattr(config, "GROUPS")])
+def test_every_heading_of_the_help_stands_there_once(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(CONFIGS[name], ["--help"], prog=name)
+    said = capsys.readouterr().out
+    assert [said.count(f"\n{heading}:\n") for heading in CONFIGS[name].GROUPS] == [1] * len(CONFIGS[name].GROUPS)
