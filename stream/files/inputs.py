@@ -12,6 +12,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Literal
 
+import av
 import numpy as np
 
 from stream.errors import SourceError
@@ -91,12 +92,8 @@ def frames_in(given: Input) -> int:
                 return int(shape[0])
         if given.kind == "panoptic":
             return len(open_recording(given.path).numbers)
-        import cv2
-
-        video = cv2.VideoCapture(str(given.path))
-        count = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-        video.release()
-        return count if count > 0 else USUAL_FRAMES
+        with av.open(str(given.path)) as video:
+            return video.streams.video[0].frames or USUAL_FRAMES
     except Exception:  # whatever is wrong with it is said when it is read
         return USUAL_FRAMES
 
