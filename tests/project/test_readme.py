@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from engine.command.cli import parse
+from motion_samples import write_npz
 from stream import bench, demo, doctor, export, keys, producer, replay, subscriber, tokenize
 from stream.command.child import ProducerProcess
 
@@ -41,7 +42,7 @@ COMMANDS = sorted(
 
 def test_there_are_snippets() -> None:
     assert len(COMMANDS) > 10
-    assert len(snippets(README, "python")) == 1
+    assert len(snippets(README, "python")) == 2
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -68,8 +69,16 @@ def test_flags_of_training_and_engine_are_accepted(line: str) -> None:
     parse(importlib.import_module(module).Config, shlex.split(flags), prog=module)
 
 
+def test_the_tokenizer_runs(tmp_path: Path) -> None:
+    (code,) = (code for code in snippets(README, "python") if "Tokenizer(" in code)
+    write_npz(tmp_path / "walk.npz", 60)
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    assert re.fullmatch(r"\(8, 1, 1, 8, 8\) (<m\d+> ?)+[<m\d]* \(60, 17, 3\)\n", done.stdout), done.stderr
+
+
 def test_the_reader_runs() -> None:
-    (code,) = snippets(README, "python")
+    (code,) = (code for code in snippets(README, "python") if "TokenStream" in code)
     with ProducerProcess(["--demo", "--duration", "30"]) as there:
         assert "tcp://127.0.0.1:5555" in code
         code = code.replace("tcp://127.0.0.1:5555", there.address)
