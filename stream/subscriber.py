@@ -24,6 +24,7 @@ from stream.client import Heard, TokenStream
 from stream.codec.recent import recall
 from stream.command.gauges import show_log, show_reader
 from stream.command.metrics import Monitor, split_address
+from stream.command.output import Output
 from stream.errors import SilenceError, TokenizerError
 from stream.log.writer import LOCKED, TokenLog
 from stream.subscribe.account import STREAMS, Key
@@ -135,8 +136,8 @@ class LoggedLines:
     Packets that the log cannot take, the disk being full, are not acknowledged: their lines are not printed.
     """
 
-    def __init__(self, log: TokenLog) -> None:
-        self._log = log
+    def __init__(self, log: TokenLog, output: Output) -> None:
+        self._log, self._output = log, output
         self._lines: list[str] = []
         self._fault: str | None = None
 
@@ -154,7 +155,7 @@ class LoggedLines:
             return
         lines, self._lines = self._lines, []
         if kept:
-            print("\n".join(lines))
+            self._output.line("\n".join(lines))
         self._tell()
 
     def close(self) -> None:
@@ -163,7 +164,7 @@ class LoggedLines:
             self.flush(now=True)
         finally:
             if self._log.close():  # what waited, all of it
-                print("\n".join(self._lines))
+                self._output.line("\n".join(self._lines))
 
     def _tell(self) -> None:
         if self._log.fault == self._fault:
@@ -181,7 +182,8 @@ def main(config: Config, stop: threading.Event) -> None:
     """Read until stopped, until `count` packets or until silence."""
     with ExitStack() as resources:
         log = None if config.log is None else _open_log(config.log)
-        lines = LoggedLines(log) if log else None
+        output = Output(stop)
+        lines = LoggedLines(log, output) if log else None
         if lines:
             resources.callback(lines.close)
         stream = TokenStream(
@@ -200,13 +202,13 @@ def main(config: Config, stop: threading.Event) -> None:
         if log:
             resources.callback(_note_lost, stream, log)
         monitor = _open_monitor(config, stream, log, resources)
-        _read(config, stream, lines, monitor, stop)
+        _read(config, stream, lines or output, monitor, stop)
 
 
 def _read(
     config: Config,
     stream: TokenStream,
-    lines: LoggedLines | None,
+    lines: LoggedLines | Output,
     monitor: Monitor | None,
     stop: threading.Event,
 ) -> None:
@@ -223,7 +225,7 @@ def _read(
             # Others are decoded well: one odd sender does not end that.
             _say(str(error))
             continue
-        if lines:
+        if isinstance(lines, LoggedLines):
             lines.flush()
         if heard is None:
             if config.timeout and time.monotonic() - heard_at > config.timeout:
@@ -237,10 +239,10 @@ def _read(
             continue
         _announce_decoders(stream, decoders)
         line = json_line(heard) if config.json else text_line(heard)
-        if lines:
+        if isinstance(lines, LoggedLines):
             lines.add(heard, line)
         else:
-            print(line)
+            lines.line(line)
         if monitor and heard.latency_ms is not None and not heard.repaired:
             monitor.latency(heard.latency_ms / 1e3)
         printed += 1

@@ -1,39 +1,39 @@
-"""Finds and reads the files of a CMU Panoptic recording, in a folder or straight from the dataset's tar."""
+"""Finds and reads the files of a CMU Panoptic recording, in a folder or straight from an archive."""
 
-import gzip
-import io
 import os
 import re
 import tarfile
+import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 
 from stream.errors import SourceError
+from stream.motion.archive import is_unpacked_here, kind_of, opener, unpack
 
 POSES = "hdPose3d_stage1_coco19"
 """The folder, and the stem of the tar, that hold the poses of a sequence."""
 
 EXPECTED = (
     f"expected a sequence folder with {POSES}/body3DScene_00000000.json and so on in it, "
-    f"that folder itself, or {POSES}.tar"
+    f"that folder itself, or {POSES}.tar (.gz, .bz2, .xz) or .zip"
 )
 
-TARS = (".tar", ".tar.gz", ".tgz")
+ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
 """How the name of a packed sequence ends."""
 
 MAX_FILE_BYTES = 1 << 20
 """A larger file is none of ours and is not read; a frame of 16 people has 30 kB, a calibration 250 kB."""
 
-MAX_UNPACKED_BYTES = 1 << 30
-"""A compressed tar larger than this unpacked (three people for hours) is refused."""
-
 _FRAME = re.compile(r"body3DScene_(\d{8,15})\.json")
 _CALIBRATION = re.compile(r"calibration_.*\.json")
 _BLOCK = 512  # of a tar
+
+_Folder = tuple[str, ...]
+_Where = TypeVar("_Where")
 
 
 class Recording(ABC):
@@ -63,14 +63,14 @@ def frame_name(number: int) -> str:
 def is_sequence(path: Path) -> bool:
     """Whether this looks like something that `open_recording` opens; nothing of it is read."""
     if path.is_file():
-        return path.name.endswith(TARS)
-    if (path / POSES).is_dir() or any((path / (POSES + suffix)).is_file() for suffix in TARS):
+        return path.name.endswith(ARCHIVES)
+    if (path / POSES).is_dir() or any((path / (POSES + suffix)).is_file() for suffix in ARCHIVES):
         return True
     return path.is_dir() and any(path.glob("body3DScene_*.json"))
 
 
 def open_recording(path: Path) -> Recording:
-    """Open a sequence folder, a folder of poses, or a tar. Raises SourceError when it is none of these."""
+    """Open a sequence folder, a folder of poses, a tar or a zip. Raises SourceError when it is none of these."""
     given = path
     path = path.resolve() if ".." in path.parts else path.absolute()  # for the names of the folders
     try:
@@ -78,16 +78,25 @@ def open_recording(path: Path) -> Recording:
             for folder in (path / POSES, path):
                 if folder.is_dir() and (numbers := _numbers_in(folder)):
                     return _FolderRecording(folder, numbers)
-            for suffix in TARS:
+            for suffix in ARCHIVES:
                 if (archive := path / (POSES + suffix)).is_file():
-                    return _TarRecording(archive)
+                    return _in_archive(archive)
         elif path.is_file():
-            return _TarRecording(path)
+            return _in_archive(path)
         elif not path.exists():
             raise SourceError(f"no such file or folder: {given}")
     except OSError as error:
         raise SourceError(f"cannot read {given}: {error.strerror or error}") from error
     raise SourceError(f"{given} is no Panoptic sequence: {EXPECTED}")
+
+
+def _in_archive(path: Path) -> Recording:
+    kind = kind_of(path)
+    if kind == "zip":
+        return _ZipRecording(path)
+    if kind and not is_unpacked_here(kind):
+        raise SourceError(f"{path} is a {kind} archive: unpack it, or give a .tar, .tar.gz, .tar.bz2, .tar.xz or .zip")
+    return _TarRecording(path, kind)
 
 
 class _FolderRecording(Recording):
@@ -111,7 +120,7 @@ class _Place(NamedTuple):
 class _Index(NamedTuple):
     """What a tar holds: frames by folder and number, the calibration, and why the tar breaks off."""
 
-    frames: dict[tuple[str, ...], dict[int, _Place]]
+    frames: dict[_Folder, dict[int, _Place]]
     calibration: _Place | None
     cut: str | None
 
@@ -122,22 +131,17 @@ class _TarRecording(Recording):
     A compressed tar cannot be read at random, so it is unpacked into memory.
     """
 
-    def __init__(self, path: Path) -> None:
-        with path.open("rb") as file:
-            compressed = file.read(2) == b"\x1f\x8b"
+    def __init__(self, path: Path, compression: str | None) -> None:
         damage: str | None = None
-        self._open: Callable[[], BinaryIO]
-        if compressed:
-            content, damage = _unpack(path)
-            self._open = lambda: io.BytesIO(content)
-        else:
-            self._open = lambda: path.open("rb")
+        self._open: Callable[[], BinaryIO] = lambda: path.open("rb")
+        if compression:
+            content, damage = unpack(path, compression)
+            self._open = opener(content)
         index = _index(self._open)
         self.cut = damage or index.cut
 
         folder, self._places = _the_poses(path, index.frames, self.cut)
-        stem = path.name.split(".")[0]
-        name = folder[-2] if len(folder) > 1 else (path.parent.name if stem == POSES else stem)
+        name = _sequence_in(path, folder)
         inside = index.calibration
         calibration = self._content(inside) if inside else _calibration_in(path.parent, name)
         super().__init__(name, sorted(self._places), calibration)
@@ -149,6 +153,53 @@ class _TarRecording(Recording):
         with self._open() as file:
             file.seek(place.offset)
             return _read(file, place.size)
+
+
+class _ZipRecording(Recording):
+    """Reads frames from a zip by the names of its members; none is unpacked to disk."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        frames: dict[_Folder, dict[int, str]] = defaultdict(dict)
+        inside: str | None = None
+        try:
+            with zipfile.ZipFile(path) as archive:
+                for member in archive.infolist():
+                    *above, name = _parts(member.filename)
+                    if (number := _frame_number(name)) is not None:
+                        frames[tuple(above)][number] = member.filename
+                    elif _CALIBRATION.fullmatch(name) and member.file_size <= MAX_FILE_BYTES:
+                        inside = member.filename
+        except zipfile.BadZipFile as error:
+            raise SourceError(f"{path} is damaged or not whole ({error}): download it again") from error
+        folder, self._names = _the_poses(path, frames, None)
+        name = _sequence_in(path, folder)
+        calibration = self._content(inside) if inside else _calibration_in(path.parent, name)
+        super().__init__(name, sorted(self._names), calibration)
+
+    def read(self, number: int) -> bytes:
+        return self._content(self._names[number])
+
+    def _content(self, name: str) -> bytes:
+        try:
+            with zipfile.ZipFile(self._path) as archive, archive.open(name) as file:
+                content = file.read(MAX_FILE_BYTES + 1)
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+            raise ValueError(str(error)) from error
+        if len(content) > MAX_FILE_BYTES:
+            raise ValueError(f"larger than {MAX_FILE_BYTES} bytes")
+        return content
+
+
+def _parts(name: str) -> list[str]:
+    """Return the folders and the name of what an archive holds."""
+    return [part for part in name.split("/") if part not in ("", ".")] or [""]
+
+
+def _sequence_in(path: Path, folder: _Folder) -> str:
+    """Return the name of the sequence whose poses lie in a folder of an archive."""
+    stem = path.name.split(".")[0]
+    return folder[-2] if len(folder) > 1 else (path.parent.name if stem == POSES else stem)
 
 
 def _numbers_in(folder: Path) -> list[int]:
@@ -178,23 +229,8 @@ def _calibration_in(folder: Path, sequence: str) -> bytes | None:
     return path.read_bytes()
 
 
-def _unpack(path: Path) -> tuple[bytes, str | None]:
-    """The content of a gzip file as far as it goes, and why it breaks off."""
-    content = io.BytesIO()
-    damage: str | None = None
-    try:
-        with gzip.open(path) as file:
-            while chunk := file.read1():  # gives all there is before a break
-                content.write(chunk)
-                if content.tell() > MAX_UNPACKED_BYTES:
-                    raise SourceError(f"{path} is too large to be read compressed: gunzip it first")
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        damage = f"its compressed data break off ({error})"
-    return content.getvalue(), damage
-
-
 def _index(opened: Callable[[], BinaryIO]) -> _Index:
-    frames: dict[tuple[str, ...], dict[int, _Place]] = defaultdict(dict)
+    frames: dict[_Folder, dict[int, _Place]] = defaultdict(dict)
     calibration: _Place | None = None
     end, last = 0, "its start"
     with opened() as file:
@@ -204,7 +240,7 @@ def _index(opened: Callable[[], BinaryIO]) -> _Index:
             with tarfile.open(fileobj=file, mode="r:") as archive:
                 for member in archive:
                     place = _Place(member.offset_data, member.size)
-                    *folder, name = [part for part in member.name.split("/") if part not in ("", ".")] or [""]
+                    *folder, name = _parts(member.name)
                     end = place.offset + (-(-place.size // _BLOCK) * _BLOCK if member.isreg() else 0)
                     if not 0 <= place.size <= size - place.offset:
                         return _Index(frames, calibration, f"it breaks off after {last}")
@@ -225,9 +261,9 @@ def _index(opened: Callable[[], BinaryIO]) -> _Index:
 
 
 def _the_poses(
-    path: Path, frames: dict[tuple[str, ...], dict[int, _Place]], cut: str | None
-) -> tuple[tuple[str, ...], dict[int, _Place]]:
-    """The one folder of a tar that holds the poses."""
+    path: Path, frames: dict[_Folder, dict[int, _Where]], cut: str | None
+) -> tuple[_Folder, dict[int, _Where]]:
+    """The one folder of an archive that holds the poses."""
     named = {folder: places for folder, places in frames.items() if folder and folder[-1] == POSES}
     found = named or frames
     if len(found) > 1:

@@ -107,7 +107,8 @@ class History:
         with self._lock:
             if (there := self._tracks.get(track)) is None:
                 return []
-            # Frames come and go in the order of seq; holes there are only in what is replayed from a log.
             first, last = max(first, there.first), min(last, there.last)
-            held = ((seq, there.frames[seq]) for seq in range(first, last + 1) if seq in there.frames)
-            return list(islice(held, limit))
+            # What is replayed from a log may have holes, and far wider ones than there are packets.
+            sparse = last - first >= 2 * len(there.frames)
+            among = sorted(seq for seq in there.frames if first <= seq <= last) if sparse else range(first, last + 1)
+            return list(islice(((seq, there.frames[seq]) for seq in among if seq in there.frames), limit))

@@ -4,6 +4,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -31,29 +32,41 @@ FAR = 1e4
 CLOCK_DOUBT = 60.0
 """A time stamp that leaps this many seconds ahead of the frame numbers is not believed."""
 
+LARGEST_ID = 2**63 - 1
+"""The largest track of a packet. The data set marks outliers by -1, and its own tools skip them."""
 
 _log = logging.getLogger(__name__)
 
 
 class _Body(msgspec.Struct):
-    id: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]  # as a packet's track
+    id: int
     joints19: Annotated[list[float], msgspec.Meta(min_length=76, max_length=76)]
 
 
-class _Scene(msgspec.Struct):
+class _Frame(msgspec.Struct):
     bodies: Annotated[list[_Body], msgspec.Meta(max_length=256)]
     univTime: float | None = None
 
 
-_SCENE = msgspec.json.Decoder(_Scene)
+@dataclass(frozen=True)
+class _Scene:
+    """A frame's bodies, each with an id of its own; odd: why others were left out; univTime in ms."""
+
+    bodies: list[_Body]
+    odd: list[str]
+    stamp: float | None
+
+
+_FRAME = msgspec.json.Decoder(_Frame)
 
 
 class PanopticSource:
     """The people of a recording by their ids in it; confidence is scaled so that measured joints are seen.
 
-    path: a sequence folder, its folder of poses, or the dataset's tar (.tar, .tar.gz), which is not unpacked
-    to disk. dims: "3d" gives cm, "2d" px through the HD `camera` (default 00_03), or through an orthographic
-    front view when there is no calibration. Frames that cannot be read are left out and counted.
+    path: a sequence folder, its folder of poses, or an archive (.tar, .tar.gz, .tar.bz2, .tar.xz, .zip), which is
+    not unpacked to disk. dims: "3d" gives cm, "2d" px through the HD `camera` (default 00_03), or through an
+    orthographic front view when there is no calibration. Frames that cannot be read are left out and counted, and so
+    are bodies without an id of their own.
 
     Raises SourceError when there is nothing to replay or no such camera; for a tar that breaks off, after the
     frames that are there.
@@ -77,16 +90,18 @@ class PanopticSource:
         self._pacer = Pacer(rate, stop)
         self._stop = stop
         self._closed = False
-        self._unreadable = 0
+        self._unreadable = self._left_out = 0
+        self._told: set[str] = set()
         self.unit: Unit = "px" if self._view else "cm"
         self.label = self._describe()
         self.first_fault: str | None = None
-        """Name of the first frame that could not be read, and why."""
+        """Name of the first frame that could not be read whole, and why."""
 
     @property
     def counts(self) -> dict[str, int]:
-        """{"frames unreadable": n} when there were any."""
-        return {"frames unreadable": self._unreadable} if self._unreadable else {}
+        """ "frames unreadable" and "bodies left out", where there were any."""
+        counts = {"frames unreadable": self._unreadable, "bodies left out": self._left_out}
+        return {name: count for name, count in counts.items() if count}
 
     def close(self) -> None:
         """End the replay. No file is held open between frames."""
@@ -118,11 +133,20 @@ class PanopticSource:
                 scene = _decode(self._recording.read(number))
             except (OSError, ValueError) as error:
                 self._unreadable += 1
-                if self.first_fault is None:
-                    self.first_fault = f"{frame_name(number)}: {error}"
-                    _log.warning("%s cannot be read and is left out, like all such frames", self.first_fault)
+                self._note_fault(number, str(error), "it cannot be read and is left out, like all such frames")
                 continue
-            yield clock.at(number, scene.univTime), _people(scene, self._view)
+            if scene.odd:
+                self._left_out += len(scene.odd)
+                self._note_fault(number, scene.odd[0], "that body is left out, like all such bodies")
+            yield clock.at(number, scene.stamp), _people(scene, self._view)
+
+    def _note_fault(self, number: int, why: str, what: str) -> None:
+        """Tell the first fault of each kind."""
+        fault = f"{frame_name(number)}: {why}"
+        self.first_fault = self.first_fault or fault
+        if what not in self._told:
+            self._told.add(what)
+            _log.warning("%s: %s", fault, what)
 
     def _check_round(self, time: float | None) -> None:
         whole = len(self._recording.numbers)
@@ -172,17 +196,24 @@ class _Timeline:
 def _decode(content: bytes) -> _Scene:
     """One frame; ValueError, with the reason, when it is none."""
     try:
-        scene = _SCENE.decode(content)
+        frame = _FRAME.decode(content)
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from error
     except (msgspec.DecodeError, RecursionError) as error:
         try:  # Python's own reader takes the NaN and Infinity that some writers put into JSON
-            scene = msgspec.convert(json.loads(content), _Scene)
+            frame = msgspec.convert(json.loads(content), _Frame)
         except (ValueError, OverflowError, RecursionError):
             raise ValueError(str(error)) from error
-    if len({body.id for body in scene.bodies}) < len(scene.bodies):
-        raise ValueError("two bodies with the same id")
-    return scene
+    bodies: dict[int, _Body] = {}
+    odd = []
+    for body in frame.bodies:
+        if not 0 <= body.id <= LARGEST_ID:
+            odd.append(f"a body with the id {body.id}")
+        elif body.id in bodies:
+            odd.append(f"another body with the id {body.id}")
+        else:
+            bodies[body.id] = body
+    return _Scene(list(bodies.values()), odd, frame.univTime)
 
 
 def _people(scene: _Scene, view: View | None) -> dict[int, Pose]:

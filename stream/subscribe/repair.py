@@ -14,7 +14,7 @@ from stream.subscribe.account import STREAMS, Key
 from stream.subscribe.control_client import Asker, control_address
 from stream.subscribe.heard import Clock, Heard
 from stream.subscribe.reorder import TRACKS, Order, Track
-from stream.wire.packets import Goodbye, Message, Packet, PacketError, Status, decode
+from stream.wire.packets import LARGEST, Goodbye, Message, Packet, PacketError, Status, decode
 from stream.wire.requests import (
     Info,
     InfoReply,
@@ -305,8 +305,11 @@ class Repairer:
                 self._ends.setdefault(key, (last, time.monotonic() + GRACE))
             elif not (running and source.whole) and not self._order.forgetful:
                 self._join(key, last, reset, source, running)
-        if reply.more and self._track is None and reply.tracks and not self._order.forgetful:
-            self._ask(source, msgspec.structs.replace(request, track=reply.tracks[-1][0] + 1))
+        following = max((track + 1 for track, _, _ in reply.tracks), default=0)
+        # A reply that leads nowhere new ends the listing.
+        goes_on = reply.more and request.track < following <= LARGEST
+        if goes_on and self._track is None and not self._order.forgetful:
+            self._ask(source, msgspec.structs.replace(request, track=following))
         elif running and not source.whole:
             source.whole = True
             for key in self._order.keys(reply.stream):

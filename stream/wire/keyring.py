@@ -1,5 +1,6 @@
 """A folder of CURVE keys: one's own pair, and the public keys of those one trusts."""
 
+import logging
 import os
 import re
 import struct
@@ -19,6 +20,8 @@ VARIABLE = "KINETOKEN_KEYS"
 """The environment variable that names the folder where no flag does."""
 
 PUBLIC, SECRET = ".key", ".key_secret"
+
+_log = logging.getLogger(__name__)
 
 _CURVE_KEY = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 
@@ -49,6 +52,7 @@ class Keyring:
         chosen = folder or os.environ.get(VARIABLE) or platformdirs.user_config_path("kinetoken") / "keys"
         self.folder = Path(os.path.expanduser(chosen))
         self._allowed = self.folder / "allowed"
+        self._odd: set[Path] = set()  # files that were named
 
     @property
     def exists(self) -> bool:
@@ -104,24 +108,33 @@ class Keyring:
     def readers(self) -> frozenset[bytes]:
         """Return the public keys that may connect: those allowed, and the folder's own. Never raises.
 
-        A damaged file lets nobody in; `allowed` says which one it is.
+        A damaged file lets nobody in, and is named once in the log; `allowed` raises for it.
         """
         keys = set()
         for path in (*self._allowed_files(), *self._secrets()):
             try:
                 keys.add(_load(path)[0])
-            except SecurityError:
-                continue
+            except SecurityError as error:
+                if path not in self._odd:
+                    self._odd.add(path)
+                    _log.warning("%s; it is left out", error)
         return frozenset(keys)
 
     def stamp(self) -> object:
         """Return what changes whenever a key is allowed or revoked; cheap to ask for."""
+        facts: list[tuple[str | int, ...]] = []
         try:
             with os.scandir(self._allowed) as entries:
-                facts = [(entry.name, entry.stat()) for entry in entries]
+                for entry in entries:
+                    try:
+                        stat = entry.stat()
+                    except OSError:  # such as a link to nowhere: an editor's lock
+                        facts.append((entry.name,))
+                        continue
+                    facts.append((entry.name, stat.st_ino, stat.st_mtime_ns, stat.st_size))
         except OSError:
             return None
-        return sorted((name, stat.st_ino, stat.st_mtime_ns, stat.st_size) for name, stat in facts)
+        return sorted(facts)
 
     def allow(self, source: str, name: str | None = None) -> tuple[str, bytes]:
         """Trust a public key, given as a .key file or as its 40 characters; return its name and the key.
@@ -183,7 +196,8 @@ class Keyring:
         return sorted(self.folder.glob(f"*{SECRET}"))
 
     def _allowed_files(self) -> list[Path]:
-        return sorted(self._allowed.glob(f"*{PUBLIC}"))
+        # What begins with a dot is not a key's name but an editor's, or half written.
+        return sorted(path for path in self._allowed.glob(f"*{PUBLIC}") if not path.name.startswith("."))
 
 
 def parse_public(source: str) -> bytes:

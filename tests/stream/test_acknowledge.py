@@ -13,6 +13,7 @@ import pytest
 
 from log_samples import hops, packets_in
 from processes import ROOT, Start
+from stream.command.output import Output
 from stream.errors import IncompleteLogError
 from stream.log.writer import TokenLog
 from stream.publish.control import ControlServer
@@ -29,7 +30,7 @@ def heard(packet: Packet) -> Heard:
 
 def test_a_line_is_printed_after_the_commit_and_not_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, packets = tmp_path / "a.db", hops(3)
-    lines = LoggedLines(TokenLog(path))
+    lines = LoggedLines(TokenLog(path), Output(threading.Event()))
     for packet in packets[:2]:
         lines.add(heard(packet), f"packet {packet.seq}")
     lines.flush()
@@ -47,7 +48,7 @@ def test_what_the_disk_does_not_take_is_not_acknowledged(
 ) -> None:
     caplog.set_level("INFO")
     log = TokenLog(tmp_path / "a.db")
-    lines = LoggedLines(log)
+    lines = LoggedLines(log, Output(threading.Event()))
     for full, packet in zip((False, True, True, False), hops(4), strict=True):
         log._database.execute(f"PRAGMA query_only = {int(full)}")
         lines.add(heard(packet), f"packet {packet.seq}")
@@ -126,12 +127,14 @@ def test_the_disk_has_it_before_anybody_is_told(start: Start, tmp_path: Path) ->
     """In the order of system calls: every printed line follows a sync of the journal that follows its write."""
     script = f"""
 import sys
+import threading
 from log_samples import hops
+from stream.command.output import Output
 from stream.subscriber import LoggedLines
 from stream.subscribe.heard import Heard
 from stream.log.writer import TokenLog
 from stream.wire.packets import encode
-lines = LoggedLines(TokenLog({str(tmp_path / "a.db")!r}))
+lines = LoggedLines(TokenLog({str(tmp_path / "a.db")!r}), Output(threading.Event()))
 for packet in hops(20):
     lines.add(Heard(packet, encode(packet), 0, 0), f"packet {{packet.seq}}")
     lines.flush(now=True)

@@ -124,6 +124,20 @@ class TestFolder:
         with pytest.raises(SecurityError, match="do not belong together"):
             keyring.identity()
 
+    @pytest.mark.parametrize("odd", [".#laptop.key", "lock.key"])
+    def test_an_odd_file_does_not_hide_what_changes(
+        self, keyring: Keyring, odd: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        keyring.allow(KEY, "laptop")
+        (keyring.folder / "allowed" / odd).symlink_to("user@machine.1234:5678")  # as editors lock files
+        own = keyring.identity().public
+        before = keyring.stamp()
+        assert keyring.readers() == keyring.readers() == {KEY.encode(), own}
+        keyring.allow(OTHER, "guest") if odd.startswith(".") else (keyring.folder / "allowed" / "laptop.key").unlink()
+        assert keyring.stamp() != before
+        assert keyring.readers() == ({KEY.encode(), OTHER.encode(), own} if odd.startswith(".") else {own})
+        assert len([told for told in caplog.messages if odd in told]) == (not odd.startswith("."))
+
     def test_every_change_shows_in_the_stamp(self, keyring: Keyring) -> None:
         stamps = [keyring.stamp()]
         keyring.allow(KEY, "laptop")

@@ -97,3 +97,13 @@ def test_readers_and_the_writer_do_not_disturb_each_other() -> None:
             reader.join()
     assert wrong == []
     assert history.contents().packets == 500
+
+
+def test_a_hole_of_any_width_is_no_work() -> None:
+    history = History("demo", bytes(16))
+    far = 2**63 - 2
+    for seq in (0, 1, 10**9, far):
+        history.add(sample(seq=seq, track=0), b"%d" % seq)
+    assert history.frames(0, 0, far, 10) == [(seq, b"%d" % seq) for seq in (0, 1, 10**9, far)]
+    assert history.frames(0, 2, far - 1, 10) == [(10**9, b"1000000000")]
+    assert history.frames(0, 2, 10**9 - 1, 10) == []

@@ -229,7 +229,7 @@ def broken_frames() -> dict[int, dict[str, Any] | bytes]:
         3: short,
         4: b"",
         5: whole.replace(b'"id": 0', b'"id": "zero"'),
-        6: scene((1, standing()), (1, standing())),
+        6: scene((1, standing()), (1, standing()), time=1200.0),
         7: whole + b" " * MAX_FILE_BYTES,
     }
 
@@ -239,18 +239,35 @@ def test_broken_frames_are_left_out_and_counted(tmp_path: Path, packed: bool) ->
     sequence = write(tmp_path / "seq", broken_frames())
     replayed = source(pack(sequence, tmp_path / "seq.tar", lambda f: f.name) if packed else sequence)
     assert replayed.first_fault is None
-    assert [f.time for f in replayed] == pytest.approx([0, 0.1 / 3, 0.8 / 3, 0.9 / 3])
-    assert replayed.counts == {"frames unreadable": 6}
+    assert [f.time for f in replayed] == pytest.approx([0, 0.1 / 3, 0.6 / 3, 0.8 / 3, 0.9 / 3])
+    assert replayed.counts == {"frames unreadable": 5, "bodies left out": 1}
     assert replayed.first_fault is not None
     assert frame_name(2) in replayed.first_fault
     assert "truncated" in replayed.first_fault
 
 
-def test_an_id_that_no_packet_can_carry_is_an_unreadable_frame(tmp_path: Path) -> None:
-    scenes = {n: scene((2**63 if n == 1 else 0, standing()), time=1000.0 * n) for n in range(3)}
+@pytest.mark.parametrize("odd", [-1, 2**63, 3])
+def test_bodies_without_an_id_of_their_own_are_left_out_and_nobody_else(
+    tmp_path: Path, odd: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = standing(), standing(200)
+    scenes = {n: scene((3, first), (4, second), (odd, standing(500)), time=1000.0 * n) for n in range(3)}
     replayed = source(write(tmp_path / "seq", dict(scenes)))
-    assert [set(frame.people) for frame in replayed] == [{0}, {0}]
-    assert replayed.counts == {"frames unreadable": 1}
+    for frame in replayed:
+        assert frame.people.keys() == {3, 4}
+        np.testing.assert_allclose(frame.people[3].joints, first[FROM_PANOPTIC19][:, :3], atol=1e-4)
+    assert replayed.counts == {"bodies left out": 3}
+    assert replayed.first_fault is not None
+    assert f"with the id {odd}" in replayed.first_fault
+    assert len(caplog.messages) == 1
+
+
+def test_the_outliers_of_a_recording_cost_no_frame(shared: Path) -> None:
+    replayed = source(shared / "cases" / "panoptic_outlier")
+    frames = list(replayed)
+    assert len(frames) == 20
+    assert all(frame.people for frame in frames)
+    assert replayed.counts == {"bodies left out": 7}
 
 
 def test_a_frame_that_vanishes_is_counted(tmp_path: Path) -> None:

@@ -6,14 +6,16 @@ import time
 from pathlib import Path
 
 import pytest
+import zmq
 
 from control_samples import Relay, Source
 from stream.client import Counters, Lost, TokenStream
 from stream.log.reader import LogReader
 from stream.log.writer import TokenLog
 from stream.publish.publisher import Publisher
-from stream.wire.packets import Goodbye, Packet, Status, encode, encode_control
-from wire_samples import PATIENCE, Rogue, hop_of, next_packet
+from stream.wire.packets import LARGEST, Goodbye, Packet, Status, encode, encode_control
+from stream.wire.requests import Snapshot, SnapshotReply, decode_request, encode_reply
+from wire_samples import EPOCH, PATIENCE, Rogue, hop_of, next_packet, sample
 
 
 def seqs(packets: list[Packet], track: int = 0) -> list[int]:
@@ -317,3 +319,35 @@ def test_the_goodbye_comes_after_the_last_packets() -> None:
                 heard.append(next_one.message)
         assert isinstance(heard[-1], Goodbye)
         assert [message.seq for message in heard if isinstance(message, Packet)] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("track", [0, LARGEST])
+def test_a_listing_that_never_ends_is_left(track: int) -> None:
+    context = zmq.Context()
+    with Rogue() as rogue, context.socket(zmq.ROUTER) as control, TokenStream(rogue.address) as stream:
+        port = control.bind_to_random_port("tcp://127.0.0.1")
+        rogue.wait_for_subscriber(b"tok/")
+        status = Status(
+            stream="demo", epoch=EPOCH, uptime=1.0, people=1, counters={}, interval=0.25, control=f"tcp://*:{port}"
+        )
+        asked, seq = 0, 0
+        packets: list[Packet] = []
+        deadline = time.monotonic() + PATIENCE
+        while len(packets) < 50 or not asked:
+            assert time.monotonic() < deadline
+            rogue.send(encode_control(status))
+            rogue.send(encode(sample(seq=seq, epoch=EPOCH)))
+            seq += 1
+            while control.poll(5):
+                peer, data = control.recv_multipart()
+                request = decode_request(data)
+                if isinstance(request, Snapshot):
+                    asked += 1
+                    reply = SnapshotReply(
+                        id=request.id, stream="demo", epoch=EPOCH, tracks=((track, seq, 0),), more=True
+                    )
+                    control.send_multipart([peer, encode_reply(reply)])
+            if (heard := stream.poll(0.01)) and isinstance(heard.message, Packet):
+                packets.append(heard.message)
+        assert asked < 10
+    context.term()
