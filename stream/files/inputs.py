@@ -16,7 +16,7 @@ import av
 import numpy as np
 
 from stream.errors import SourceError
-from stream.motion.panoptic import TARS, is_sequence, open_recording
+from stream.motion.panoptic import ARCHIVES, is_sequence, open_recording
 from stream.motion.projection import Dims
 from stream.sources.base import PoseFrame, PoseSource, Unit
 from stream.sources.joints import clips_of, shots_of
@@ -146,7 +146,7 @@ def _search(folder: Path, root: Path, without: Path) -> Iterator[Input]:
             continue
         if path.is_dir() and not is_sequence(path):
             yield from _search(path, root, without)
-        elif path.is_dir() or path.name.lower().endswith((".npz", *TARS, *VIDEOS)):
+        elif path.is_dir() or path.name.lower().endswith((".npz", *ARCHIVES, *VIDEOS)):
             yield _input(path, root)
 
 
@@ -154,8 +154,8 @@ def _input(path: Path, root: Path) -> Input:
     name = path.relative_to(root).as_posix() if path != root else path.name
     if path.is_dir():
         return Input(path, name, "panoptic")
-    ending = next((end for end in (".npz", *TARS) if name.lower().endswith(end)), path.suffix)
-    kind: Kind = "joints" if ending == ".npz" else "panoptic" if ending in TARS else "video"
+    ending = next((end for end in (".npz", *ARCHIVES) if name.lower().endswith(end)), path.suffix)
+    kind: Kind = "joints" if ending == ".npz" else "panoptic" if ending in ARCHIVES else "video"
     return Input(path, name[: len(name) - len(ending)] if ending else name, kind)
 
 
