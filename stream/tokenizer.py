@@ -98,7 +98,7 @@ class Tokenizer:
         """The open decoder, to be shared by any number of streams."""
         return open_decoder(self._files, self._backend, self._precision)
 
-    def encode(self, joints: ArrayLike, fps: float | None = None, confidence: ArrayLike | None = None) -> Tokens:
+    def encode(self, joints: ArrayLike, fps: ArrayLike | None = None, confidence: ArrayLike | None = None) -> Tokens:
         """Return the tokens of a recording of one person; the last hop is completed with held frames.
 
         joints: numbers [T, 17, D] in COCO's order or [T, 19, D] in CMU Panoptic's, D = `dims`, px or cm (y down); fps:
@@ -112,21 +112,22 @@ class Tokenizer:
     def encode_batch(
         self,
         recordings: Sequence[ArrayLike],
-        fps: float | Sequence[float] | None = None,
+        fps: ArrayLike | None = None,
         confidences: Sequence[ArrayLike | None] | None = None,
     ) -> list[Tokens]:
         """Return the tokens of many recordings, encoded side by side; each as `encode` would give them.
 
         fps: of all of them, or of each. Raises ValueError as `encode` does, with the number of the recording.
         """
-        rates = [fps] * len(recordings) if fps is None or isinstance(fps, int | float) else list(fps)
+        each_own = np.asarray(self.fps if fps is None else fps, float)
+        rates = each_own.tolist() if each_own.ndim else [float(each_own)] * len(recordings)
         sure = [None] * len(recordings) if confidences is None else list(confidences)
         if not len(rates) == len(sure) == len(recordings):
             raise ValueError(f"{len(recordings)} recordings, but {len(rates)} rates and {len(sure)} confidences")
         queues = []
         for number, (joints, rate, confidence) in enumerate(zip(recordings, rates, sure, strict=True)):
             try:
-                queues.append(self._shots(joints, self.fps if rate is None else rate, confidence))
+                queues.append(self._shots(joints, rate, confidence))
             except ValueError as error:
                 raise ValueError(f"recording {number}: {error}" if len(recordings) > 1 else str(error)) from None
         return [Tokens.from_hops(hops, self) for hops in self.encode_frames(queues)]

@@ -122,6 +122,7 @@ def test_recordings_of_other_rates_and_lengths_go_together(solid: Tokenizer) -> 
     slow = walk[::2]
     batch = solid.encode_batch([walk, fast, slow, walk[:9]], [30, 120, 15, 30])
     same(batch[0], solid.encode(walk))
+    same(batch[0], solid.encode(walk, np.array(30)))  # as it is read from an npz file
     same(batch[1], batch[0])  # the frames that fall on the ticks are the same
     assert [len(tokens) for tokens in batch] == [13, 13, 13, 2]
     assert batch[2].observed[1] == 0b01010101  # frames between were filled
