@@ -20,6 +20,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from stream.errors import WireError
+from stream.wire.hosts import is_ipv6_only
 
 PREFIX = "kinetoken"
 
@@ -145,7 +146,7 @@ def split_address(address: str) -> tuple[str, int]:
 
 def _listen(host: str, port: int, monitor: Monitor) -> ThreadingHTTPServer:
     class Server(ThreadingHTTPServer):
-        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        address_family = socket.AF_INET6 if is_ipv6_only(host) else socket.AF_INET
         daemon_threads = True
         block_on_close = False
 

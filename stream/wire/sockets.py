@@ -10,6 +10,7 @@ import time
 import zmq
 
 from stream.errors import SecurityError, WireError
+from stream.wire.hosts import is_ipv6_only
 from stream.wire.inflow import LINKS, Allowance, Inflow
 from stream.wire.security import OPEN, Guard, Security, present_key
 
@@ -77,7 +78,7 @@ def open_socket(
     # An inproc address exists within one context. Others get their own, so that closing waits for no other.
     context = zmq.Context.instance() if address.startswith("inproc://") else zmq.Context()
     socket = Socket(context, kind)
-    socket.set(zmq.IPV6, int("[" in address))
+    socket.set(zmq.IPV6, int(_needs_ipv6(address)))
     socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     if not address.startswith("inproc://"):
         socket.set(zmq.RCVHWM, 0)  # the inflow is the bound
@@ -159,6 +160,13 @@ def close_socket(socket: Socket, linger_ms: int) -> None:
     socket.close(linger=linger_ms)
     if context is not zmq.Context.instance():
         context.term()
+
+
+def _needs_ipv6(address: str) -> bool:
+    host = address.removeprefix("tcp://").rpartition(":")[0]
+    if not address.startswith("tcp://") or host == "*" or host in (name for _, name in system.if_nameindex()):
+        return False  # libzmq takes the names of network cards too
+    return is_ipv6_only(host.rpartition(";")[2])  # before the semicolon is the address to come from
 
 
 def _check_address(address: str, binds: bool) -> None:
