@@ -4,12 +4,14 @@ import hashlib
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from engine.cache import cache_path
+from engine.graph_check import check_graph
 from engine.spec import FILES, PRETRAINED, SUMS, load_tokenizer
 from stream.errors import TokenizerError
 from stream.subscribe.control_client import Asker
@@ -17,6 +19,12 @@ from stream.wire.requests import CHUNK, Chunk, ChunkReply, FileInfo, Files, File
 
 LARGEST = 512 * 1024 * 1024
 """Bytes of all files of a tokenizer that are fetched at most."""
+
+KEPT_BYTES = 1024 * 1024 * 1024
+"""Bytes of fetched tokenizers that are kept; beyond them those go that were used longest ago."""
+
+KEPT = 64
+"""Fetched tokenizers that are kept."""
 
 TRIES = 3
 """How often a request without an answer is made again."""
@@ -55,11 +63,26 @@ def fetch_tokenizer(label: str, asker: Asker, cache: Path | None = None) -> Path
     # By the hash of all files: no producer can slip another one a decoder under a known label.
     folder = cache / hashlib.sha256(told.encode()).hexdigest()
     if not folder.is_dir():
+        _make_room(cache, sum(file.size for file in listed))
         _fetch(label, asker, listed, folder)
-    spec = load_tokenizer(folder).spec
+    with suppress(OSError):  # a cache that is only read stays as it is
+        os.utime(folder)  # used now
+    kept = load_tokenizer(folder)
+    check_graph(kept.graph("decoder"))  # an earlier version may have fetched it unchecked
+    spec = kept.spec
     if spec.label != label:
         raise TokenizerError(f"the producer offers {spec.label} as {label}: give the right one with --tokenizer")
     return folder
+
+
+def _make_room(cache: Path, size: int) -> None:
+    """Let go of the fetched tokenizers that were used longest ago, so that one more of `size` bytes fits in."""
+    with suppress(OSError):  # another reader may be at it, too
+        kept = sorted((folder for folder in cache.iterdir() if folder.is_dir()), key=lambda each: each.stat().st_mtime)
+        sizes = [sum(file.stat().st_size for file in folder.iterdir()) for folder in kept]
+        while kept and (len(kept) >= KEPT or sum(sizes) + size > KEPT_BYTES):
+            shutil.rmtree(kept.pop(0), ignore_errors=True)
+            del sizes[0]
 
 
 def _fetch(label: str, asker: Asker, listed: tuple[FileInfo, ...], folder: Path) -> None:
@@ -69,7 +92,7 @@ def _fetch(label: str, asker: Asker, listed: tuple[FileInfo, ...], folder: Path)
         try:
             for file in listed:
                 _fetch_file(label, asker, file, part / file.name)
-            load_tokenizer(part)
+            check_graph(load_tokenizer(part).graph("decoder"))
             if not folder.is_dir():  # another reader may have been faster
                 os.replace(part, folder)
         finally:

@@ -1,5 +1,6 @@
 """A reader on an empty machine needs nothing but the address: the tokenizer comes from the producer, checked."""
 
+import os
 import shutil
 import stat
 from collections.abc import Iterator
@@ -7,10 +8,11 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from control_samples import Relay, Source
-from engine.spec import TokenizerFiles, load_tokenizer
+from engine.spec import TokenizerFiles, load_tokenizer, write_sums
 from stream.client import Counters, TokenStream
 from stream.errors import TokenizerError
 from stream.subscribe.control_client import Asker
@@ -194,3 +196,39 @@ def test_the_decoder_is_open_before_packets_are_asked_for(
 def test_joints_are_for_streams_that_decode() -> None:
     with TokenStream("tcp://127.0.0.1:9") as stream, pytest.raises(ValueError, match="decode=True"):
         next(stream.motions())
+
+
+def test_a_graph_that_could_loop_is_neither_kept_nor_run(cache: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "looping"
+    write_tokenizer(folder)
+    graph = onnx.load(folder / "decoder.onnx")
+    graph.graph.node.append(onnx.helper.make_node("Loop", ["", ""], ["never"], body=onnx.GraphProto()))
+    onnx.save(graph, folder / "decoder.onnx")
+    write_sums(folder)
+    hostile = load_tokenizer(folder)
+    with (
+        Source(tokenizer=hostile) as source,
+        Asker(source.control.address) as asker,
+        pytest.raises(TokenizerError, match="loops or branches"),
+    ):
+        fetch_tokenizer(hostile.spec.label, asker, cache)
+    assert not any(cache.iterdir())
+
+
+def test_what_was_used_longest_ago_makes_room(
+    source: Source, tokenizer: TokenizerFiles, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream.subscribe.fetch.KEPT", 3)
+    cache.mkdir(parents=True)
+    for age, name in enumerate(["newest", "older", "oldest"]):
+        (cache / name).mkdir()
+        (cache / name / "file").write_bytes(bytes(10))
+        os.utime(cache / name, (1e9 - age, 1e9 - age))
+    with Asker(source.control.address) as asker:
+        folder = fetch_tokenizer(tokenizer.spec.label, asker, cache)
+    assert {each.name for each in cache.iterdir()} == {"newest", "older", folder.name}
+    monkeypatch.setattr("stream.subscribe.fetch.KEPT_BYTES", 15)
+    shutil.rmtree(folder)
+    with Asker(source.control.address) as asker:
+        fetch_tokenizer(tokenizer.spec.label, asker, cache)
+    assert [each.name for each in cache.iterdir()] == [folder.name]
