@@ -9,22 +9,26 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, ClassVar
+from typing import IO, ClassVar, Literal, cast
 
 from rich.console import Console
 from rich.progress import Progress
 
 from engine.command.cli import run
 from stream.errors import LogError, OutputError
-from stream.files.writers import Format, open_writer, whole_file
+from stream.files.bodies import McapLogWriter, bvh_writer, trc_writer
+from stream.files.writers import Format, Writer, open_writer, whole_file
 from stream.log.reader import Logged, LogReader, place_of, with_motion
 from stream.wire.packets import check_stream_name
 
 STDOUT = "-"
+
+BODIES: dict[str, Callable[[IO[bytes]], Writer]] = {"bvh": bvh_writer, "trc": trc_writer, "mcap": McapLogWriter}
+"""Formats of bodies: they need the joints."""
 
 ROWS = 10_000
 """Packets of one row group of a Parquet file; those of other formats are counted off in this many."""
@@ -36,14 +40,15 @@ class Config:
 
     jsonl: an object a line, as the subscriber's --json. parquet: a row a packet (needs the extra kinetoken[parquet]).
     npz: an array a field, tokens as [packets, levels, time, height, width]; all packets must have one token grid.
-    docs/files.md has every column.
+    bvh, trc: one person's skeleton for Blender or OpenSim, in cm or mm, y up; needs 3D tokens. mcap: packets and
+    skeletons for Foxglove (needs the extra kinetoken[mcap]). docs/files.md has every column.
     """
 
     EXITS: ClassVar = (5, 7, 9, 10, 13, 14)
 
     log: str
     """Token log to read; it may still be written meanwhile."""
-    to: Format = "jsonl"
+    to: Format | Literal["bvh", "trc", "mcap"] = "jsonl"
     """Format of the file."""
     out: str | None = None
     """File to write, which must not exist; by default the log's name with another ending; - for standard output."""
@@ -70,14 +75,20 @@ class Config:
             place_of(self.from_, 0)
         if self.until is not None:
             place_of(self.until, 0, "--until")
-        if self.tokenizer and not self.decode:
+        if self.tokenizer and not self.decodes:
             raise ValueError("--tokenizer goes with --decode")
+
+    @property
+    def decodes(self) -> bool:
+        """Whether the joints are needed."""
+        return self.decode or self.to in BODIES
 
 
 EXAMPLES = """
   python -m stream.export tokens.db
   python -m stream.export tokens.db --to parquet --out tokens.parquet --stream camera
   python -m stream.export tokens.db --to npz --from 2026-05-01T12:00 --until 2026-05-01T12:30
+  python -m stream.export tokens.db --to bvh --track 0 --out walk.bvh
   python -m stream.export tokens.db --decode --track 0 --out - | jq -c '.joints[-1][0]'
 """
 
@@ -135,8 +146,8 @@ def _write(config: Config, log: LogReader, file: IO[bytes], console: Console, st
     """Write all packets, or those before the stop; return how many. Raises LogError where there are none."""
     count, _, _ = log.span()
     logged = _chosen(config, log)
-    logged = with_motion(logged, config.tokenizer) if config.decode else logged
-    writer = open_writer(config.to, file)
+    logged = with_motion(logged, config.tokenizer) if config.decodes else logged
+    writer = BODIES[config.to](file) if config.to in BODIES else open_writer(cast(Format, config.to), file)
     written = 0
     with Progress(console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"{config.log} -> {config.out or config.to}", total=count)

@@ -12,10 +12,7 @@ import time
 from collections import OrderedDict
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-import msgspec
-import numpy as np
+from typing import ClassVar
 
 from engine.command.cli import run
 from engine.command.lifecycle import starting
@@ -26,6 +23,7 @@ from stream.command.gauges import show_log, show_reader
 from stream.command.metrics import Monitor, split_address
 from stream.command.output import Output
 from stream.errors import SilenceError, TokenizerError
+from stream.files.json_line import json_line
 from stream.log.writer import LOCKED, TokenLog
 from stream.subscribe.account import STREAMS, Key
 from stream.wire.packets import Goodbye, Message, Packet, check_stream_name
@@ -320,19 +318,6 @@ def text_line(heard: Heard) -> str:
     if packet.reset:
         parts.append("reset")
     return "  ".join(parts)
-
-
-def json_line(heard: Heard) -> str:
-    """Return a packet as a JSON object: fields, latency_ms (null where no clocks compare), joints, confidence."""
-    packet, motion = heard.packet, heard.motion
-    fields: dict[str, Any] = msgspec.structs.asdict(packet)
-    fields["epoch"] = packet.epoch.hex()
-    fields["tokens"] = packet.ids().ravel().tolist()
-    fields["latency_ms"] = None if heard.latency_ms is None else round(heard.latency_ms, 3)
-    if motion:
-        fields["joints"] = np.round(motion.joints.astype(float), 3).tolist()
-        fields["confidence"] = np.round(motion.confidence.astype(float), 3).tolist()
-    return msgspec.json.encode(fields).decode()
 
 
 def _silence(config: Config, stream: TokenStream) -> str:

@@ -14,6 +14,10 @@ EXTRAS = {
     "matplotlib": "plot",
     "pyarrow": "parquet",
     "pycuda": "tensorrt",
+    "mcap": "mcap",
+    "paho": "mqtt",
+    "pylsl": "lsl",
+    "pythonosc": "osc",
 }
 """The extra that brings a package, by the name under which it is imported."""
 

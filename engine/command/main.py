@@ -16,6 +16,7 @@ COMMANDS = {
         "subscriber": ("stream.subscriber", "print, decode or log the packets of a producer"),
         "demo": ("stream.demo", "a producer and a reader together, and a picture of what came out"),
         "replay": ("stream.replay", "publish a log again"),
+        "bridge": ("stream.bridge", "hand tokens and bodies on to OSC, LSL, MQTT or MCAP"),
         "keys": ("stream.keys", "make this machine's keys, and say whose are trusted"),
         "doctor": ("stream.doctor", "what is here, what works and what to do"),
         "bench": ("stream.bench", "latency and load of the live system here"),

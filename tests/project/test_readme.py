@@ -12,7 +12,7 @@ import pytest
 
 from engine.command.cli import parse
 from motion_samples import write_npz
-from stream import bench, demo, doctor, export, keys, producer, replay, subscriber, tokenize
+from stream import bench, bridge, demo, doctor, export, keys, producer, replay, subscriber, tokenize
 from stream.command.child import ProducerProcess
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,6 +26,7 @@ CONFIGS: dict[str, type[Any]] = {
     "doctor": doctor.Config,
     "export": export.Config,
     "replay": replay.Config,
+    "bridge": bridge.Config,
     "tokenize": tokenize.Config,
     **{f"keys {name}": config for name, (_, config) in keys.COMMANDS.items()},
 }

@@ -1,0 +1,1 @@
+"""Where a bridge hands tokens and bodies on to other systems: one system a file."""
