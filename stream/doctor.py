@@ -119,7 +119,9 @@ def check_libraries() -> Iterator[Finding]:
     if missing:
         yield Finding("fail", "libraries", f"not installed: {', '.join(missing)}: pip install {' '.join(missing)}")
     # What it needs of the system shows only on importing it.
-    done = subprocess.run([sys.executable, "-c", "import mediapipe"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", "import stream.pose.landmarker"], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
         yield Finding("fail", "mediapipe", f"{last}: on a bare Linux install libgl1, libegl1 and libgles2")

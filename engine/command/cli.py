@@ -13,6 +13,7 @@ import math
 import os
 import re
 import sys
+import tempfile
 import threading
 import traceback
 import types
@@ -86,6 +87,8 @@ def run(
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
             return _full(error)
+        if isinstance(error, FileNotFoundError) and not _has_temporary_folder():
+            return _fail(f"{error.strerror}: set TMPDIR to a folder that can be written to", OutputError.exit_code)
         if isinstance(error, ModuleNotFoundError) and (missing := missing_package(error)):
             return _fail(str(missing), missing.exit_code)
         traceback.print_exc()
@@ -269,6 +272,15 @@ def _full(error: OSError) -> int:
     _silence_output()
     told = f"cannot write to standard output ({error.strerror}): make space or send it elsewhere"
     return _fail(told, OutputError.exit_code)
+
+
+def _has_temporary_folder() -> bool:
+    """Whether temporary files can be made: a container that is read-only may have no place for them."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _silence_output() -> None:

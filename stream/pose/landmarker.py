@@ -12,8 +12,9 @@ from stream.pose.crop import Crop, Image, Rectangle
 from stream.pose.detection import Sighting
 from stream.pose.quiet import divert_native_stderr
 
-with absent("sounddevice"):
-    # MediaPipe's audio half, which nothing here uses, would look for PortAudio by starting compilers.
+with absent("sounddevice"), absent("matplotlib", empty=True), absent("matplotlib.pyplot", empty=True):
+    # MediaPipe's audio half, which nothing here uses, would look for PortAudio by starting compilers. Its drawing half
+    # would take half a second and 37 MB, and fail where no folder can be written to.
     import mediapipe
     from mediapipe.tasks.python import BaseOptions, vision
 

@@ -1,5 +1,6 @@
 """Finds the pose model: a file the user names, the cache, or Google's published one, downloaded once."""
 
+import errno
 import hashlib
 import logging
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pooch
 
+from engine.cache import VARIABLE as CACHE
 from engine.cache import cache_path
 from stream.errors import PoseModelError
 
@@ -26,6 +28,8 @@ TIMEOUT = 30.0
 """Seconds without an answer after which a download is given up."""
 
 _PARTS = {"pose_detector.tflite", "pose_landmarks_detector.tflite"}
+
+_NO_PLACE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR)
 
 _log = logging.getLogger(__name__)
 
@@ -110,6 +114,11 @@ def _download(url: str, cached: Path) -> Path:
         _keep_hash(cached, digest)
         fresh.replace(cached)
     except (OSError, ValueError) as error:  # requests' errors are OSErrors
+        if isinstance(error, OSError) and error.errno in _NO_PLACE:
+            raise PoseModelError(
+                f"no place to keep the pose model ({_brief(error)}): set {CACHE} to a folder that can be written to, "
+                f"or download {PUBLISHED} by hand and pass it as --pose-model"
+            ) from error
         raise PoseModelError(f"the pose model cannot be downloaded ({_brief(error)}): {by_hand}") from error
     finally:
         with suppress(OSError):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,6 +55,25 @@ def call(*argv: str, main: Main | None = None) -> tuple[int, list[Config]]:
             main(config, stop)
 
     return run(keep, Config, prog="python -m test", examples="\n  test --loop\n", argv=argv), given
+
+
+def test_where_no_temporary_file_can_be_made_the_line_names_tmpdir(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main(config: Config, stop: threading.Event) -> None:
+        with tempfile.TemporaryFile():
+            pass
+
+    assert call(main=main)[0] == 0
+    capsys.readouterr()
+    # As in a container that is read-only.
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "absent")])
+    assert call(main=main)[0] == 10
+    said = capsys.readouterr().err
+    assert said.startswith("error: No usable temporary directory found")
+    assert said.endswith(": set TMPDIR to a folder that can be written to\n")
+    assert said.count("\n") == 1
 
 
 def test_flags_become_the_configuration() -> None:

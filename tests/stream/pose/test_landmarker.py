@@ -1,5 +1,6 @@
 """MediaPipe behind its wrapper, on a real picture of two people."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -193,4 +194,20 @@ sys.exit("sounddevice is hidden" if "sounddevice" in sys.modules else 0)
 def test_loading_mediapipe_starts_no_processes() -> None:
     # It would look for PortAudio with the help of compilers, which outlive a producer that is stopped meanwhile.
     done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_loading_mediapipe_needs_no_folder_to_write_to(tmp_path: Path) -> None:
+    # Its drawing half would load matplotlib, which refuses where it can keep nothing.
+    code = "import sys, stream.pose.landmarker; sys.exit('matplotlib' in sys.modules)"
+    nowhere = {"HOME": "/dev/null", "TMPDIR": "/dev/null", "MPLCONFIGDIR": "/dev/null", "XDG_CONFIG_HOME": "/dev/null"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=os.environ | nowhere
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_who_loads_matplotlib_later_gets_the_real_one() -> None:
+    code = "import stream.pose.landmarker, matplotlib.pyplot; matplotlib.pyplot.figure"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -190,3 +190,9 @@ def test_a_cache_that_cannot_be_written(cache: Path, server: Server) -> None:
 def test_real_model(shared: Path, cache: Path, server: Server) -> None:
     model = shared / "models/pose_landmarker_full.task"
     assert find_pose_model(model, cache=cache, url=server.url) == model
+
+
+def test_a_cache_that_cannot_be_written_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(PoseModelError, match=r"no place to keep the pose model .*: set KINETOKEN_CACHE to a folder"):
+        find_pose_model(cache=tmp_path / "file" / "cache", url="http://127.0.0.1:9/never-asked")
