@@ -54,9 +54,9 @@ class Config:
     seconds: float = 30.0
     """Length of each measurement."""
     video: str | None = None
-    """Video file to run through MediaPipe, looped, two people followed."""
+    """Video file to run through the pose estimator, looped."""
     pose_model: str | None = None
-    """Pose model for the video, as for the producer."""
+    """MediaPipe's model for the video, which is looked at with MoveNet otherwise, or in 3D as the producer does."""
     dims: str = "2d"
     """2d or 3d."""
     people_limit: bool = False

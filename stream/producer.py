@@ -30,6 +30,7 @@ from stream.log.background import LogWriter
 from stream.log.reader import LogReader
 from stream.motion.clock import SLOWEST
 from stream.motion.projection import Dims
+from stream.pose.choice import PoseChoice, check_pose_size
 from stream.publish.control import FAREWELL, ControlServer
 from stream.publish.history import SECONDS
 from stream.publish.outlet import LINGER, QUEUED
@@ -45,7 +46,7 @@ from stream.wire.packets import check_stream_name
 from stream.wire.security import Security
 
 FEW = 2
-"""People followed, or shown by the demo, unless asked otherwise."""
+"""People shown by the demo unless asked otherwise."""
 
 LATENCY = "the capture of a hop's last frame to the publication of its tokens"
 
@@ -61,8 +62,8 @@ class Config:
     GROUPS: ClassVar = {
         "most used": ("camera", "video", "demo", "tokenizer", "bind"),
         "source": (
-            "panoptic", "panoptic_camera", "joints", "live", "loop", "rate", "fps", "max_persons", "pose_model",
-            "duration",
+            "panoptic", "panoptic_camera", "joints", "live", "loop", "rate", "fps", "max_persons", "pose", "pose_size",
+            "pose_model", "duration",
         ),
         "tokenizer": ("dims", "backend", "precision", "keyframe"),
         "network": ("control", "history", "keys", "insecure", "stream", "wait"),
@@ -115,9 +116,17 @@ class Config:
     fps: float = 30.0
     """Frames per second of the fixed clock; the shipped tokenizers were trained at 30."""
     max_persons: int | None = None
-    """Most people to follow at once: by default 2, for a recording everybody; for the demo, how many there are."""
+    """Most people to follow at once: by default 6 with movenet, 2 with mediapipe, for a recording everybody; for the
+    demo, how many there are (2)."""
+    pose: PoseChoice = "auto"
+    """What finds people in images: movenet (2D, ships with kinetoken) or mediapipe (2D and 3D); auto takes movenet for
+    2D tokenizers and mediapipe for 3D ones."""
+    pose_size: int | None = None
+    """Longer side, px, at which movenet looks at images, a multiple of 32: larger finds smaller people and takes
+    longer. By default 256, or 448 while somebody is small."""
     pose_model: str | None = None
-    """MediaPipe pose landmarker (.task); by default KINETOKEN_POSE_MODEL, the cache, or a download on first use."""
+    """MediaPipe pose landmarker (.task), for --pose mediapipe; by default KINETOKEN_POSE_MODEL, the cache, or a
+    download on first use."""
     duration: float = 0.0
     """Stop after so many seconds of the source; 0 for no limit."""
     wait: float = 0.0
@@ -159,6 +168,7 @@ class Config:
             raise ValueError(f"--fps {self.fps:g}: from {SLOWEST:g} to 240")
         if self.max_persons is not None and self.max_persons < 1:
             raise ValueError(f"--max-persons {self.max_persons}: at least 1")
+        check_pose_size(self.pose_size)
         if min(self.duration, self.wait, self.keyframe, self.history) < 0:
             raise ValueError("--duration, --wait, --keyframe and --history are seconds, 0 or more")
         if self.metrics is not None:
@@ -283,8 +293,7 @@ def open_source(config: Config, axes: int, stop: threading.Event) -> PoseSource:
         return JointsSource(config.joints, dims, config.rate, stop, config.loop)
     if config.camera is not None:
         check_camera(config.camera)
-    # MediaPipe takes a second to import: only where there are images.
-    from stream.pose.source import open_vision
+    from stream.pose.source import open_vision  # OpenCV takes a moment to import: only where there are images
 
     ref = config.camera if config.camera is not None else config.video
     assert ref is not None  # one source is given: Config checks it
@@ -295,7 +304,9 @@ def open_source(config: Config, axes: int, stop: threading.Event) -> PoseSource:
         stop=stop,
         loop=config.loop,
         live=config.live,
-        max_persons=config.max_persons or FEW,
+        max_persons=config.max_persons,
+        pose=config.pose,
+        pose_size=config.pose_size,
         pose_model=config.pose_model,
     )
 

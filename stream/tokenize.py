@@ -27,6 +27,7 @@ from stream.errors import OutputError, SourceError, TokenizerError
 from stream.files.bulk import Outcome, Task, To, begin, tokenize
 from stream.files.inputs import Input, find_inputs, frames_in
 from stream.motion.projection import Dims
+from stream.pose.choice import PeopleFinder, PoseChoice, check_pose_size
 
 SETTINGS = "tokenize.json"
 """The file in --out that says how what lies there was made."""
@@ -53,7 +54,7 @@ class Config:
 
     GROUPS: ClassVar = {
         "most used": ("out", "to", "tokenizer", "dims", "decode"),
-        "more": ("jobs", "max_persons", "pose_model", "backend", "precision", "force"),
+        "more": ("jobs", "max_persons", "pose", "pose_size", "pose_model", "backend", "precision", "force"),
     }
 
     inputs: list[str]
@@ -70,8 +71,12 @@ class Config:
     """2d: image coordinates, px; 3d: cm. By default those of the tokenizer, else 2d."""
     jobs: int = 1
     """Processes that work at the same time: for videos, up to one a core."""
-    max_persons: int = 2
-    """Most people to follow at once in a video."""
+    max_persons: int | None = None
+    """Most people to follow at once in a video; by default 6 with movenet, 2 with mediapipe."""
+    pose: PoseChoice = "auto"
+    """What finds people in videos, as for the producer."""
+    pose_size: int | None = None
+    """Longer side, px, at which movenet looks at images, as for the producer."""
     pose_model: str | None = None
     """MediaPipe pose landmarker (.task) for videos; by default as for the producer."""
     backend: Backend = "auto"
@@ -85,8 +90,9 @@ class Config:
         """Raise ValueError for values out of range."""
         if self.out is None:
             raise ValueError("--out is needed: name a folder to write to")
-        if self.jobs < 1 or self.max_persons < 1:
+        if self.jobs < 1 or (self.max_persons is not None and self.max_persons < 1):
             raise ValueError("--jobs and --max-persons must be at least 1")
+        check_pose_size(self.pose_size)
         if self.decode and self.to == "db":
             raise ValueError("--decode goes with npz, parquet and jsonl; a log is decoded by whoever reads it")
 
@@ -111,7 +117,8 @@ def main(config: Config, stop: threading.Event) -> None:
     spec = load_tokenizer(name).spec
     if config.dims and config.dims != f"{spec.dims}d":
         raise TokenizerError(f"tokenizer {name} is {spec.dims}d: leave out --dims {config.dims}")
-    task = Task(name, config.backend, config.precision, config.to, config.decode, config.max_persons, config.pose_model)
+    people = PeopleFinder(config.pose, config.pose_size, config.pose_model, config.max_persons)
+    task = Task(name, config.backend, config.precision, config.to, config.decode, people)
     folder = config.folder
     inputs = find_inputs([Path(path) for path in config.inputs], without=folder)
     _settle(folder, {"tokenizer": spec.label, "to": config.to, "decode": config.decode}, config.force)

@@ -104,6 +104,11 @@ def read(file: Path, batch: int) -> Any:
     return _of_batch(core().read_model(file), batch)
 
 
+def request(model: Any, precision: str = "f32") -> Any:
+    """Compile a model of fixed shapes for short latency and return the request that runs it."""
+    return core().compile_model(model, "CPU", hints(precision) | _cache()).create_infer_request()
+
+
 def hints(precision: str) -> dict[str, str]:
     """Return how to compile for short latency, in f32 or bf16."""
     # Threads tied to cores would wait for whatever else runs there: pose estimation, or another producer tied likewise.

@@ -15,6 +15,7 @@ from stream.files.inputs import Input, Recording, open_input
 from stream.files.writers import open_writer, whole_file, write_log
 from stream.log.reader import Logged
 from stream.motion.projection import Dims
+from stream.pose.choice import PeopleFinder
 from stream.sources.base import PoseFrame, Unit
 from stream.tokenizer import Tokenizer
 from stream.wire.packets import Packet, encode, pack_ids
@@ -34,8 +35,7 @@ class Task:
     precision: Precision
     to: To
     decode: bool
-    max_persons: int
-    pose_model: str | None
+    people: PeopleFinder
 
 
 @dataclass
@@ -78,7 +78,7 @@ class Worker:
         recordings: list[tuple[Outcome, Recording]] = []
         for outcome in outcomes:
             try:
-                opened = open_input(outcome.input, self._dims, self._task.max_persons, self._task.pose_model)
+                opened = open_input(outcome.input, self._dims, self._task.people)
                 recordings += [(outcome, recording) for recording in opened]
             except (KinetokenError, OSError) as error:
                 outcome.fault = str(error)

@@ -18,6 +18,7 @@ import numpy as np
 from stream.errors import SourceError
 from stream.motion.panoptic import ARCHIVES, is_sequence, open_recording
 from stream.motion.projection import Dims
+from stream.pose.choice import PeopleFinder
 from stream.sources.base import PoseFrame, PoseSource, Unit
 from stream.sources.joints import clips_of, shots_of
 from stream.sources.panoptic import PanopticSource
@@ -98,7 +99,7 @@ def frames_in(given: Input) -> int:
         return USUAL_FRAMES
 
 
-def open_input(given: Input, dims: Dims, max_persons: int, pose_model: str | None) -> list[Recording]:
+def open_input(given: Input, dims: Dims, people: PeopleFinder) -> list[Recording]:
     """Return an input's recordings: one for each clip of an npz file, else one. Raises SourceError, PoseModelError.
 
     What goes wrong later is raised when the frames are taken.
@@ -115,15 +116,17 @@ def open_input(given: Input, dims: Dims, max_persons: int, pose_model: str | Non
     if given.kind == "panoptic":
         source = PanopticSource(given.path, dims, "max", threading.Event())
     else:
-        from stream.pose.source import open_vision  # MediaPipe takes a second to import
+        from stream.pose.source import open_vision  # not needed for joints
 
         source = open_vision(
             str(given.path),
             dims,
             rate="max",
             stop=threading.Event(),
-            max_persons=max_persons,
-            pose_model=pose_model,
+            max_persons=people.max_persons,
+            pose=people.pose,
+            pose_size=people.size,
+            pose_model=people.model,
         )
     return [Recording(given.stream, source.unit, _closed_after(source))]
 

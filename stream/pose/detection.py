@@ -5,7 +5,8 @@ from typing import Protocol
 
 import numpy as np
 
-from stream.motion.skeleton import SEEN, Array
+from stream.motion.projection import Dims
+from stream.motion.skeleton import SEEN, Array, Pose
 from stream.pose.crop import Crop, Image, Rectangle
 
 HEAD_AND_SHOULDERS = slice(0, 7)
@@ -18,13 +19,20 @@ FEWEST_JOINTS = 5
 class Sighting:
     """One person in one image.
 
-    image: float32 [17, 2], px of the whole image. world: float32 [17, 3], cm from the middle of the hips, y down.
+    image: float32 [17, 2], px of the whole image. world: float32 [17, 3], cm from the middle of the hips, y down; None
+    from an estimator of 2D poses.
     confidence: float32 [17], 0..1.
     """
 
     image: Array
-    world: Array
+    world: Array | None
     confidence: Array
+
+    def pose(self, dims: Dims) -> Pose:
+        """Return the joints in px for 2d, in cm for 3d, which needs `world`."""
+        joints = self.image if dims == "2d" else self.world
+        assert joints is not None  # an estimator of 2D poses is not asked for 3D ones (`stream.pose.choice`)
+        return Pose(joints, self.confidence)
 
 
 class Follower(Protocol):

@@ -3,12 +3,16 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 from stream.motion.projection import Dims
-from stream.pose.landmarker import Landmarker, Seeder
+from stream.motion.skeleton import Pose
+from stream.pose.choice import PoseChoice, choose
+from stream.pose.detection_tracker import DetectionTracker
 from stream.pose.model_file import find_pose_model
+from stream.pose.movenet import MoveNet
 from stream.pose.tracker import PoseTracker
-from stream.sources.base import ImageSource, PoseFrame, Rate, Unit
+from stream.sources.base import Frame, ImageSource, PoseFrame, Rate, Unit
 from stream.sources.camera import CameraSource
 from stream.sources.video import open_video
 
@@ -16,14 +20,43 @@ EXTRA_FINDS = 2
 """People that the seeder reports beyond those wanted: some finds are doubles or no people."""
 
 
-class VisionSource:
-    """The people in the images of a source, by track id; px of the image for a 2D tracker, cm for a 3D one."""
+MOVENET_PEOPLE = 6
+MEDIAPIPE_PEOPLE = 2
+"""People followed at most, unless asked otherwise: as many as MoveNet finds at no further cost; MediaPipe takes a pass
+for each."""
 
-    def __init__(self, images: ImageSource, tracker: PoseTracker) -> None:
+
+class Tracker(Protocol):
+    """Follows people from image to image."""
+
+    dims: Dims
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What went wrong so far, by kind; empty when nothing did."""
+
+    def warm(self) -> None:
+        """Get ready, so that no live frame waits for it."""
+
+    def track(self, frame: Frame) -> dict[int, Pose]:
+        """Return the poses of the people in a frame by id. Frames in the order of time."""
+
+    def close(self) -> None:
+        """Release what it holds. Idempotent, and safe from another thread."""
+
+
+class VisionSource:
+    """The people in the images of a source, by track id; px of the image for a 2D tracker, cm for a 3D one.
+
+    through: the pose estimator and why it was chosen, for the start line.
+    """
+
+    def __init__(self, images: ImageSource, tracker: Tracker, through: str | None = None) -> None:
         self._images = images
         self._tracker = tracker
         self.unit: Unit = "px" if tracker.dims == "2d" else "cm"
-        self.label, self.live = images.label, images.live
+        self.label = f"{images.label} through {through}" if through else images.label
+        self.live = images.live
 
     @property
     def counts(self) -> dict[str, int]:
@@ -53,20 +86,34 @@ def open_vision(
     stop: threading.Event,
     loop: bool = False,
     live: bool | None = None,
-    max_persons: int = 2,
+    max_persons: int | None = None,
+    pose: PoseChoice = "auto",
+    pose_size: int | None = None,
     pose_model: str | None = None,
 ) -> VisionSource:
-    """Return the people before camera `ref`, in a video file or on an address, as MediaPipe sees them.
+    """Return the people before camera `ref`, in a video file or on an address.
 
-    rate and loop are for files; live says whether an address is (`open_video`). Raises SourceError when there is no
-    such file or device, PoseModelError when there is no model; a camera or address that gives nothing raises
-    SourceError on iterating.
+    rate and loop are for files; live says whether an address is (`open_video`). pose: the estimator, see
+    `stream.pose.choice.choose`; pose_size: see `MoveNet`; pose_model: MediaPipe's. max_persons: by default
+    `MOVENET_PEOPLE` or `MEDIAPIPE_PEOPLE`.
+
+    Raises SourceError when there is no such file or device, PoseModelError when there is no model or the estimator
+    does not give such poses; a camera or address that gives nothing raises SourceError on iterating.
     """
     images = CameraSource(ref, stop) if isinstance(ref, int) else open_video(ref, rate, stop, loop, live)
-    return VisionSource(images, mediapipe_tracker(find_pose_model(pose_model), max_persons, dims))
+    chosen, why = choose(pose, dims, pose_model)
+    tracker: Tracker
+    if chosen == "movenet":
+        tracker = DetectionTracker(MoveNet(pose_size), max_persons or MOVENET_PEOPLE)
+    else:
+        tracker = mediapipe_tracker(find_pose_model(pose_model), max_persons or MEDIAPIPE_PEOPLE, dims)
+    return VisionSource(images, tracker, f"{chosen} ({why})")
 
 
 def mediapipe_tracker(model: Path, max_persons: int, dims: Dims) -> PoseTracker:
     """Return a tracker that sees with MediaPipe. Raises PoseModelError when the model cannot be loaded."""
+    # MediaPipe takes a second and 200 MB to import: only where it is wanted.
+    from stream.pose.landmarker import Landmarker, Seeder
+
     seeder = Seeder(model, max_persons + EXTRA_FINDS)
     return PoseTracker(lambda: Landmarker(model), seeder, max_persons, dims)

@@ -112,10 +112,7 @@ class PoseTracker:
             self._seek(frame, sightings)
             for id in withheld:
                 del sightings[id]
-            return {
-                id: Pose(seen.image if self.dims == "2d" else seen.world, seen.confidence)
-                for id, seen in sorted(sightings.items())
-            }
+            return {id: seen.pose(self.dims) for id, seen in sorted(sightings.items())}
 
     def close(self) -> None:
         """Release all landmarkers. Safe to call twice and from another thread."""

@@ -114,7 +114,7 @@ def main() -> None:
     model: Any = vision
     model.find_pose_model = lambda given: Path("double")
     model.mediapipe_tracker = lambda file, most, dims: PoseTracker(STAGE.make_follower, FakeFinder(STAGE), most, dims)
-    sys.argv = ["producer", *flags]
+    sys.argv = ["producer", "--pose", "mediapipe", *flags]
     runpy.run_module("stream.producer", run_name="__main__", alter_sys=True)
 
 

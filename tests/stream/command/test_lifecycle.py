@@ -145,7 +145,7 @@ def test_while_the_pose_model_is_downloaded(launch: Start, tmp_path: Path) -> No
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_address[1]}/pose_landmarker_full.task"
         film = write_film(tmp_path / "film.mp4")
-        flags = ["--video", str(film), "--bind", f"ipc://{tmp_path}/socket"]
+        flags = ["--video", str(film), "--pose", "mediapipe", "--bind", f"ipc://{tmp_path}/socket"]
         env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "KINETOKEN_POSE_MODEL": "", "no_proxy": "*"}
         process = launch("-c", DOWNLOAD, url, *flags, env=env)
         assert _Never.asked.wait(60), process.communicate()

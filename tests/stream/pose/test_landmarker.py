@@ -91,7 +91,7 @@ def test_put_on_somebody_else_it_is_as_good_as_new(model: Path, landmarker: Land
 
 def test_world_joints_are_centimetres_around_the_hips(landmarker: Landmarker, picture: Image) -> None:
     sighting = stands_in(landmarker.look(picture, BOTH, 0.0, only=RIGHT), RIGHT)
-    world = dict(zip(JOINTS, sighting.world, strict=True))
+    world = dict(zip(JOINTS, sighting.pose("3d").joints, strict=True))
     np.testing.assert_allclose((world["l-hip"] + world["r-hip"]) / 2, 0, atol=1.0)
     assert 25 < np.linalg.norm(world["l-shoulder"] - world["r-shoulder"]) < 45
     assert 30 < np.linalg.norm(world["l-hip"] - world["l-knee"]) < 55

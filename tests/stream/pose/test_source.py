@@ -209,8 +209,8 @@ def test_passing_in_front_of_somebody(images: list[Image], model: Path) -> None:
 def test_a_source_of_poses(video: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, str(model))
     stop = threading.Event()
-    source = open_vision(str(video), "2d", rate="max", stop=stop, loop=True)
-    assert (source.unit, source.label) == ("px", "video two_people_indoor.mp4")
+    source = open_vision(str(video), "2d", rate="max", stop=stop, loop=True, pose="mediapipe")
+    assert (source.unit, source.label) == ("px", "video two_people_indoor.mp4 through mediapipe (as asked)")
     times: list[float] = []
     for frame in source:
         times.append(frame.time)
