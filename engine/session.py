@@ -17,6 +17,7 @@ from engine.backends.base import Arrays, DeviceGraph, Graph, Precision, zeros
 from engine.errors import EngineError, KinetokenError, TokenizerError, in_a_line
 from engine.spec import Part, TokenizerFiles, TokenizerSpec, check_inputs, check_outputs, load_tokenizer, states_of
 from engine.state import State
+from engine.tensorrt.manifest import has_engines
 
 __all__ = [
     "BACKENDS",
@@ -195,7 +196,8 @@ def _fastest(tokenizer: TokenizerFiles, part: Part, precision: Precision) -> tup
     except ModuleNotFoundError:
         pass  # nobody who has not installed it waits for it
     except Exception as error:
-        failures.append(f"not tensorrt: {in_a_line(error)}")
+        if has_engines():  # who has built none does not ask why none runs
+            failures.append(f"not tensorrt: {in_a_line(error)}")
     timed: list[tuple[float, str, Graph]] = []
     for name in (name for name in BACKENDS if name != "tensorrt"):
         try:

@@ -6,6 +6,8 @@ from stream import read_log       # packets of a token log
 """
 
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,6 +26,15 @@ _HOMES = {
 }
 
 __all__ = sorted(_HOMES)
+
+_found = find_spec("engine")
+if _found is None or not _found.origin or Path(_found.origin).parents[1] != Path(__file__).parents[1]:
+    # A name of our own in the error lets `python -m` say it as one line.
+    raise ModuleNotFoundError(
+        f"{_found.origin if _found else 'nothing'} was found as `engine` instead of kinetoken's: run this from another "
+        "folder, or by the command kinetoken",
+        name=__name__,
+    )
 
 
 def __getattr__(name: str) -> Any:

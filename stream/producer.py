@@ -67,7 +67,7 @@ class Config:
         ),
         "tokenizer": ("dims", "backend", "precision", "keyframe"),
         "network": ("control", "history", "keys", "insecure", "stream", "wait"),
-        "more": ("log", "metrics", "log_format"),
+        "keeping and watching": ("log", "metrics", "log_format"),
     }  # fmt: skip
 
     camera: int | None = None

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -22,6 +22,7 @@ from stream.codec.recent import recall
 from stream.command.gauges import show_log, show_reader
 from stream.command.metrics import Monitor, split_address
 from stream.command.output import Output
+from stream.command.waiting import Waiting
 from stream.errors import SilenceError, TokenizerError
 from stream.files.json_line import json_line
 from stream.log.writer import LOCKED, TokenLog
@@ -35,7 +36,7 @@ HIPS = [11, 12]
 LATENCY = "the capture of a hop's last frame to the receipt of its tokens, where that can be told"
 
 LOST_SHOWN = 100
-"""Ranges of lost packets that are told at the end."""
+"""Ranges of lost packets told at the end."""
 
 POLL_S = 0.1
 """Seconds between two looks at the stop event and the log's commit."""
@@ -51,7 +52,7 @@ class Config:
         "what to read": ("stream", "track", "count", "timeout", "max_lag", "repair"),
         "tokenizer": ("tokenizer",),
         "network": ("keys", "server_key", "insecure"),
-        "more": ("metrics", "log_format"),
+        "watching": ("metrics", "log_format"),
     }
 
     connect: str = "tcp://127.0.0.1:5555"
@@ -200,7 +201,7 @@ def main(config: Config, stop: threading.Event) -> None:
         if log:
             resources.callback(_note_lost, stream, log)
         monitor = _open_monitor(config, stream, log, resources)
-        _read(config, stream, lines or output, monitor, stop)
+        _read(config, stream, lines or output, monitor, stop, resources)
 
 
 def _read(
@@ -209,11 +210,13 @@ def _read(
     lines: LoggedLines | Output,
     monitor: Monitor | None,
     stop: threading.Event,
+    resources: ExitStack,
 ) -> None:
     printed = 0
     heard_at = time.monotonic()
     epochs: OrderedDict[str, bytes] = OrderedDict()
     decoders: set[str] = set()
+    waiting = resources.enter_context(closing(Waiting(config.connect, config.stream, config.security)))
     while not stop.is_set() and printed != config.count and not (config.once and stream.ended):
         try:
             heard = stream.poll(POLL_S)
@@ -226,23 +229,26 @@ def _read(
         if isinstance(lines, LoggedLines):
             lines.flush()
         if heard is None:
-            if config.timeout and time.monotonic() - heard_at > config.timeout:
+            silence = time.monotonic() - heard_at
+            if not stream.streams:
+                waiting.tell(silence)
+            if config.timeout and silence > config.timeout:
                 if stream.ended:
                     return
-                raise SilenceError(_silence(config, stream))
+                raise SilenceError(waiting.over(config.timeout, heard=bool(stream.streams)))
             continue
         heard_at = time.monotonic()
         _announce(heard.message, epochs)
         if not isinstance(heard.message, Packet):
             continue
         _announce_decoders(stream, decoders)
+        if monitor and heard.latency_ms is not None and not heard.repaired:
+            monitor.latency(heard.latency_ms / 1e3)
         line = json_line(heard) if config.json else text_line(heard)
         if isinstance(lines, LoggedLines):
             lines.add(heard, line)
         else:
             lines.line(line)
-        if monitor and heard.latency_ms is not None and not heard.repaired:
-            monitor.latency(heard.latency_ms / 1e3)
         printed += 1
 
 
@@ -318,16 +324,6 @@ def text_line(heard: Heard) -> str:
     if packet.reset:
         parts.append("reset")
     return "  ".join(parts)
-
-
-def _silence(config: Config, stream: TokenStream) -> str:
-    if stream.streams:
-        return f"nothing more from {config.connect} for {config.timeout:g} s: the producer is gone or cut off"
-    which = f" of stream {config.stream!r}" if config.stream else ""
-    return (
-        f"nothing{which} heard at {config.connect} for {config.timeout:g} s: start a producer there, "
-        "check --connect (and --keys, if the producer has keys), or wait longer with --timeout"
-    )
 
 
 def _summarise(stream: TokenStream) -> None:

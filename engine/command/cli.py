@@ -237,6 +237,9 @@ def _parser(config: type[Any], prog: str, examples: str) -> ArgumentParser:
     if "log_format" not in types_:
         told = "What is said on standard error: text for people, json for machines, an object a line."
         parser.add_argument("--log-format", type=LogFormat, default="text", help=told)
+    if headings:  # what is under no heading comes last
+        first, *others = [group for group in parser._action_groups if group.title != "positional arguments"]
+        parser._action_groups = [*parser._action_groups[:1], *others, first]
     parser.add_argument("--config", action="config", help="YAML file of flags; those given here go before it.")
     return parser
 

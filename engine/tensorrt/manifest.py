@@ -94,6 +94,14 @@ def engines_folder() -> Path:
         raise EngineError(f"no place for engines: {error}; name a folder with KINETOKEN_CACHE") from None
 
 
+def has_engines() -> bool:
+    """Whether any engine was ever built into this user's cache, fit or not."""
+    try:
+        return any(engines_folder().glob(f"*/{FILE}"))
+    except EngineError:
+        return False
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Read and check a manifest. Raises EngineError where there is none or it is damaged."""
     try:

@@ -58,7 +58,7 @@ def test_json_has_every_field_of_the_packet(start: Start) -> None:
         second = publisher.publish(**hop_of(track=5))
         out, err = subscriber.communicate(timeout=PATIENCE)
     assert subscriber.returncode == 0
-    assert err.splitlines() == [
+    assert [line for line in err.splitlines() if not line.startswith("waiting")] == [
         "demo: the producer is there",
         "received 2, gaps 0, duplicates 0, late 0, invalid 0",
     ]
@@ -179,6 +179,21 @@ def test_silence_ends_with_its_own_code(start: Start) -> None:
         _, err = subscriber.communicate(timeout=PATIENCE)
     assert subscriber.returncode == 8
     assert "the producer is gone or cut off" in err.splitlines()[-1]
+
+
+def test_a_stream_that_is_not_there_is_answered_with_those_that_are(start: Start) -> None:
+    with Publisher("tcp://127.0.0.1:*", "demo") as publisher:
+        subscriber = start(publisher.address, "--stream", "demmo", "--timeout", "6")
+        while subscriber.poll() is None:
+            publisher.publish(**hop_of())
+            publisher.wait_for_subscriber(0.05)
+        _, err = subscriber.communicate(timeout=PATIENCE)
+    assert subscriber.returncode == 8
+    assert err.splitlines()[:2] == [
+        f"waiting for stream 'demmo' of a producer at {publisher.address}",
+        f"no stream 'demmo' at {publisher.address} yet; there are demo",
+    ]
+    assert f"no stream 'demmo' at {publisher.address}: there are demo; name one with --stream" in err.splitlines()[-1]
 
 
 def test_a_status_is_no_silence(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,16 @@ def test_every_command_helps(name: str, capsys: pytest.CaptureFixture[str]) -> N
             assert EXIT_CODES[code] in " ".join(text.split())
 
 
+def test_the_options_that_everyone_needs_come_first(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["producer", "--help"])
+    text = capsys.readouterr().out
+    headings = re.findall(r"^([a-z ]+):$", text, re.MULTILINE)
+    assert headings[:2] == ["most used", "source"]
+    assert len(set(headings)) == len(headings)
+    assert headings.index("options") > headings.index("network")
+
+
 def test_an_unknown_flag_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "heatmap2d-f8", "--log-formt", "json"]) == 2
     err = capsys.readouterr().err
