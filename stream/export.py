@@ -122,7 +122,14 @@ def _write_out(config: Config, log: LogReader, console: Console, stop: threading
         return _write(config, log, sys.stdout.buffer, console, stop)
     if sys.stdout.isatty():
         raise OutputError(f"--to {config.to} is not for a terminal: send it to a file or a pipe, or use --to jsonl")
-    with tempfile.TemporaryFile() as file:
+    try:
+        temporary = tempfile.TemporaryFile()
+    except OSError as error:
+        raise OutputError(
+            f"no place for a temporary file ({error.strerror or error}): set TMPDIR to a folder that can be written to, "
+            "or write to a file with --out"
+        ) from error
+    with temporary as file:
         written = _write(config, log, file, console, stop)
         file.seek(0)
         if not stop.is_set():

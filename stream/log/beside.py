@@ -56,7 +56,14 @@ def played_back(path: Path) -> sqlite3.Connection:
 
     Raises LogError, OSError, sqlite3.Error.
     """
-    with tempfile.TemporaryDirectory(prefix="kinetoken-") as folder:
+    try:
+        temporary = tempfile.TemporaryDirectory(prefix="kinetoken-")
+    except OSError as error:
+        raise LogError(
+            f"{path} was cut short by a crash and is read from a copy, but there is no place for one "
+            f"({error.strerror or error}): set TMPDIR to a folder that can be written to"
+        ) from error
+    with temporary as folder:
         copy = Path(folder) / "log"
         for suffix in ("", "-journal", "-wal"):
             source = path.with_name(path.name + suffix)

@@ -57,6 +57,12 @@ def test_reading_a_log_that_a_crash_cut_short_undoes_that_without_writing(cut_sh
     assert contents(cut_short.parent) == before
 
 
+def test_without_a_temporary_folder_one_line_says_what_to_set(cut_short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(cut_short / "nowhere"))
+    with pytest.raises(LogError, match="set TMPDIR"):
+        LogReader(cut_short)
+
+
 def test_writing_goes_on_after_a_crash(cut_short: Path) -> None:
     with TokenLog(cut_short) as log:
         assert log.repair is None
