@@ -123,11 +123,11 @@ def _write_out(config: Config, log: LogReader, console: Console, stop: threading
     if sys.stdout.isatty():
         raise OutputError(f"--to {config.to} is not for a terminal: send it to a file or a pipe, or use --to jsonl")
     try:
-        temporary = tempfile.TemporaryFile()
+        temporary = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
     except OSError as error:
         raise OutputError(
-            f"no place for a temporary file ({error.strerror or error}): set TMPDIR to a folder that can be written to, "
-            "or write to a file with --out"
+            f"no place for a temporary file ({error.strerror or error}): set TMPDIR to a writable folder, or write "
+            "to a file with --out"
         ) from error
     with temporary as file:
         written = _write(config, log, file, console, stop)
