@@ -78,7 +78,7 @@ class Config:
     """Take the address of --video for a live stream, whose newest frame wins, or with --no-live for a film, of which
     every frame is read once. By default a film is what tells how long it lasts."""
     panoptic: str | None = None
-    """CMU Panoptic sequence: its folder, its folder of poses or its tar."""
+    """CMU Panoptic sequence: its folder, its folder of poses or an archive (tar, tar.gz, tar.bz2, tar.xz, zip)."""
     panoptic_camera: str | None = None
     """HD camera of the recording through which 2D tokenizers see it, such as 00_03 (the default)."""
     joints: str | None = None

@@ -1,5 +1,6 @@
 """Finds and reads the files of a CMU Panoptic recording, in a folder or straight from an archive."""
 
+import lzma
 import os
 import re
 import tarfile
@@ -37,7 +38,7 @@ _Where = TypeVar("_Where")
 
 
 class Recording(ABC):
-    """The files of one sequence. Holds no file open.
+    """The files of one sequence. Holds no file open but for a zip.
 
     name: of the sequence. numbers: of the frames that are there, rising. cut: where and why the files
     break off, None when they are whole. calibration: content of the calibration file, None without one.
@@ -156,22 +157,24 @@ class _TarRecording(Recording):
 
 
 class _ZipRecording(Recording):
-    """Reads frames from a zip by the names of its members; none is unpacked to disk."""
+    """Reads frames from a zip by the names of its members; none is unpacked to disk.
+
+    The zip stays open: to read its list again for every frame would take longer than the frame.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
         frames: dict[_Folder, dict[int, str]] = defaultdict(dict)
         inside: str | None = None
         try:
-            with zipfile.ZipFile(path) as archive:
-                for member in archive.infolist():
-                    *above, name = _parts(member.filename)
-                    if (number := _frame_number(name)) is not None:
-                        frames[tuple(above)][number] = member.filename
-                    elif _CALIBRATION.fullmatch(name) and member.file_size <= MAX_FILE_BYTES:
-                        inside = member.filename
-        except zipfile.BadZipFile as error:
+            self._archive = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
             raise SourceError(f"{path} is damaged or not whole ({error}): download it again") from error
+        for member in self._archive.infolist():
+            *above, name = _parts(member.filename)
+            if (number := _frame_number(name)) is not None:
+                frames[tuple(above)][number] = member.filename
+            elif _CALIBRATION.fullmatch(name) and member.file_size <= MAX_FILE_BYTES:
+                inside = member.filename
         folder, self._names = _the_poses(path, frames, None)
         name = _sequence_in(path, folder)
         calibration = self._content(inside) if inside else _calibration_in(path.parent, name)
@@ -182,9 +185,9 @@ class _ZipRecording(Recording):
 
     def _content(self, name: str) -> bytes:
         try:
-            with zipfile.ZipFile(self._path) as archive, archive.open(name) as file:
+            with self._archive.open(name) as file:
                 content = file.read(MAX_FILE_BYTES + 1)
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, NotImplementedError) as error:
             raise ValueError(str(error)) from error
         if len(content) > MAX_FILE_BYTES:
             raise ValueError(f"larger than {MAX_FILE_BYTES} bytes")

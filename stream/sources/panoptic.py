@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -40,24 +40,25 @@ _log = logging.getLogger(__name__)
 
 class _Body(msgspec.Struct):
     id: int
-    joints19: Annotated[list[float], msgspec.Meta(min_length=76, max_length=76)]
+    joints19: Annotated[list[float | None], msgspec.Meta(min_length=76, max_length=76)]  # None is no number
 
 
 class _Frame(msgspec.Struct):
-    bodies: Annotated[list[_Body], msgspec.Meta(max_length=256)]
-    univTime: float | None = None
+    bodies: Annotated[list[msgspec.Raw], msgspec.Meta(max_length=256)]
+    univTime: Any = None
 
 
 @dataclass(frozen=True)
 class _Scene:
-    """A frame's bodies, each with an id of its own; odd: why others were left out; univTime in ms."""
+    """A frame's bodies: [19, 4] of x, y, z, confidence by id; odd: why others were left out; stamp in ms."""
 
-    bodies: list[_Body]
+    bodies: dict[int, NDArray[np.float64]]
     odd: list[str]
     stamp: float | None
 
 
 _FRAME = msgspec.json.Decoder(_Frame)
+_BODY = msgspec.json.Decoder(_Body)
 
 
 class PanopticSource:
@@ -66,7 +67,7 @@ class PanopticSource:
     path: a sequence folder, its folder of poses, or an archive (.tar, .tar.gz, .tar.bz2, .tar.xz, .zip), which is
     not unpacked to disk. dims: "3d" gives cm, "2d" px through the HD `camera` (default 00_03), or through an
     orthographic front view when there is no calibration. Frames that cannot be read are left out and counted, and so
-    are bodies without an id of their own.
+    are bodies that are damaged or have no id of their own.
 
     Raises SourceError when there is nothing to replay or no such camera; for a tar that breaks off, after the
     frames that are there.
@@ -200,36 +201,46 @@ def _decode(content: bytes) -> _Scene:
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from error
     except (msgspec.DecodeError, RecursionError) as error:
-        try:  # Python's own reader takes the NaN and Infinity that some writers put into JSON
-            frame = msgspec.convert(json.loads(content), _Frame)
+        try:  # Python's own reader takes the NaN and Infinity that some writers put into JSON; they become null
+            frame = _FRAME.decode(msgspec.json.encode(json.loads(content)))
         except (ValueError, OverflowError, RecursionError):
             raise ValueError(str(error)) from error
-    bodies: dict[int, _Body] = {}
+    bodies: dict[int, NDArray[np.float64]] = {}
     odd = []
-    for body in frame.bodies:
+    for raw in frame.bodies:
+        try:
+            body = _BODY.decode(raw)
+        except (msgspec.DecodeError, RecursionError) as error:
+            odd.append(f"a damaged body ({error})")
+            continue
+        rows = np.array(body.joints19, np.float64).reshape(19, 4)
         if not 0 <= body.id <= LARGEST_ID:
             odd.append(f"a body with the id {body.id}")
         elif body.id in bodies:
-            odd.append(f"another body with the id {body.id}")
+            odd.append(f"another body with the id {body.id}, measured worse")
+            bodies[body.id] = max(bodies[body.id], rows, key=_measured)
         else:
-            bodies[body.id] = body
-    return _Scene(list(bodies.values()), odd, frame.univTime)
+            bodies[body.id] = rows
+    stamp = frame.univTime if type(frame.univTime) in (int, float) else None  # True is an int too
+    return _Scene(bodies, odd, stamp)
+
+
+def _measured(rows: NDArray[np.float64]) -> float:
+    """How well a body is measured: the sum of the confidence of its joints."""
+    return float(np.nansum(rows[:, 3].clip(0, 1)))
 
 
 def _people(scene: _Scene, view: View | None) -> dict[int, Pose]:
     """Everyone with a joint that is seen."""
     if not scene.bodies:
         return {}
-    rows = np.array([body.joints19 for body in scene.bodies], np.float64).reshape(-1, 19, 4)
-    rows = rows[:, FROM_PANOPTIC19]
+    rows = np.stack(list(scene.bodies.values()))[:, FROM_PANOPTIC19]
     measured = (np.abs(rows) < FAR).all(axis=2) & (rows[..., 3] >= 0)
     joints: Array = np.where(measured[..., None], rows[..., :3], 0.0).astype(np.float32)
     confidence = _rescaled(np.where(measured, rows[..., 3], 0.0))
     if view is not None:
         joints, confidence = look(view, joints, confidence)
-    return {
-        body.id: Pose(joints[i], confidence[i]) for i, body in enumerate(scene.bodies) if confidence[i].max() >= SEEN
-    }
+    return {id: Pose(joints[i], confidence[i]) for i, id in enumerate(scene.bodies) if confidence[i].max() >= SEEN}
 
 
 def _rescaled(confidence: NDArray[np.float64]) -> Array:

@@ -2,7 +2,6 @@
 
 import json
 import threading
-from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,17 +9,15 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from panoptic_samples import FakeTime, calibration, pack, replay, scene, source, standing, ten_frames, write
+from panoptic_samples import FakeTime, calibration, replay, scene, source, standing, ten_frames, write
 from stream.errors import SourceError
-from stream.motion.panoptic import MAX_FILE_BYTES, POSES, frame_name
+from stream.motion.panoptic import POSES, frame_name
 from stream.motion.projection import Dims
 from stream.motion.skeleton import FROM_PANOPTIC19, JOINTS, SEEN, Pose
 from stream.sources import base
 from stream.sources.base import LOOP_GAP, PoseSource
-from stream.sources.panoptic import FPS, PanopticSource, _decode
+from stream.sources.panoptic import FPS, PanopticSource
 
 BAND = "data/panoptic/160906_band1"
 STYLE = "data/panoptic_style"
@@ -215,90 +212,6 @@ def test_a_body_without_any_joint_is_absent_and_empty_frames_go_on(tmp_path: Pat
     nobody[:, 3] = -1
     frames = replay(write(tmp_path / "seq", {0: scene((3, nobody), (8, standing())), 1: scene()}))
     assert [f.people.keys() for f in frames] == [{8}, set()]
-
-
-# What cannot be read
-
-
-def broken_frames() -> dict[int, dict[str, Any] | bytes]:
-    whole = json.dumps(scene((0, standing()), time=1000.0)).encode()
-    short = scene((0, standing()), (1, standing()[:18]), time=1000.0)
-    return {
-        **ten_frames(),
-        2: whole[: len(whole) // 2],
-        3: short,
-        4: b"",
-        5: whole.replace(b'"id": 0', b'"id": "zero"'),
-        6: scene((1, standing()), (1, standing()), time=1200.0),
-        7: whole + b" " * MAX_FILE_BYTES,
-    }
-
-
-@pytest.mark.parametrize("packed", [False, True])
-def test_broken_frames_are_left_out_and_counted(tmp_path: Path, packed: bool) -> None:
-    sequence = write(tmp_path / "seq", broken_frames())
-    replayed = source(pack(sequence, tmp_path / "seq.tar", lambda f: f.name) if packed else sequence)
-    assert replayed.first_fault is None
-    assert [f.time for f in replayed] == pytest.approx([0, 0.1 / 3, 0.6 / 3, 0.8 / 3, 0.9 / 3])
-    assert replayed.counts == {"frames unreadable": 5, "bodies left out": 1}
-    assert replayed.first_fault is not None
-    assert frame_name(2) in replayed.first_fault
-    assert "truncated" in replayed.first_fault
-
-
-@pytest.mark.parametrize("odd", [-1, 2**63, 3])
-def test_bodies_without_an_id_of_their_own_are_left_out_and_nobody_else(
-    tmp_path: Path, odd: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    first, second = standing(), standing(200)
-    scenes = {n: scene((3, first), (4, second), (odd, standing(500)), time=1000.0 * n) for n in range(3)}
-    replayed = source(write(tmp_path / "seq", dict(scenes)))
-    for frame in replayed:
-        assert frame.people.keys() == {3, 4}
-        np.testing.assert_allclose(frame.people[3].joints, first[FROM_PANOPTIC19][:, :3], atol=1e-4)
-    assert replayed.counts == {"bodies left out": 3}
-    assert replayed.first_fault is not None
-    assert f"with the id {odd}" in replayed.first_fault
-    assert len(caplog.messages) == 1
-
-
-def test_the_outliers_of_a_recording_cost_no_frame(shared: Path) -> None:
-    replayed = source(shared / "cases" / "panoptic_outlier")
-    frames = list(replayed)
-    assert len(frames) == 20
-    assert all(frame.people for frame in frames)
-    assert replayed.counts == {"bodies left out": 7}
-
-
-def test_a_frame_that_vanishes_is_counted(tmp_path: Path) -> None:
-    sequence = write(tmp_path / "seq", ten_frames())
-    replayed = source(sequence)
-    (sequence / POSES / frame_name(4)).unlink()
-    assert len(list(replayed)) == 9
-    assert replayed.counts == {"frames unreadable": 1}
-
-
-@pytest.mark.parametrize("loop", [False, True])
-def test_when_no_frame_can_be_read_the_run_fails_and_says_why(tmp_path: Path, loop: bool) -> None:
-    sequence = write(tmp_path / "seq", {0: b"{}", 1: b"{}"})
-    with pytest.raises(SourceError, match=f"none of the 2 frames.*{frame_name(0)}.*bodies"):
-        replay(sequence, loop=loop)
-
-
-@settings(max_examples=300, derandomize=True)
-@given(st.binary(max_size=60), st.integers(0, 2000), st.booleans())
-def test_no_content_breaks_the_decoder(junk: bytes, at: int, insert: bool) -> None:
-    whole = json.dumps(scene((0, standing()))).encode()
-    with suppress(ValueError):
-        _decode(whole[:at] + junk + whole[at if insert else at + len(junk) :])
-
-
-@pytest.mark.parametrize(
-    "content", [b"[" * 100_000, b'{"bodies": ' + b"[" * 100_000, b'{"bodies":[],"univTime":' + b"1" * 5000 + b"}"]
-)
-def test_hostile_content_is_an_ordinary_failure(content: bytes) -> None:
-    with pytest.raises(ValueError, match=r"out of range|Expected|recursion"):
-        _decode(content)
 
 
 # Time
