@@ -1,1 +1,1 @@
-"""What every command shares: flags, messages, metrics, start and stop."""
+"""What the live commands share: metrics and health, status lines, systemd, a producer as a child process."""

@@ -16,7 +16,7 @@ from stream import bench, bridge, demo, doctor, export, keys, producer, replay, 
 from stream.command.child import ProducerProcess
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = {page: page.read_text() for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+PAGES = {page: page.read_text() for page in (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))}
 README = PAGES[ROOT / "README.md"]
 CONFIGS: dict[str, type[Any]] = {
     "producer": producer.Config,
