@@ -28,7 +28,7 @@ from stream.command.service import Service
 from stream.errors import TokenizerError
 from stream.log.background import LogWriter
 from stream.log.reader import LogReader
-from stream.motion.clock import SLOWEST
+from stream.motion.clock import SLOWEST, SURPLUS
 from stream.motion.projection import Dims
 from stream.pose.choice import PoseChoice, check_pose_size
 from stream.publish.control import FAREWELL, ControlServer
@@ -308,6 +308,7 @@ def open_source(config: Config, axes: int, stop: threading.Event) -> PoseSource:
         pose=config.pose,
         pose_size=config.pose_size,
         pose_model=config.pose_model,
+        fps=config.fps,
     )
 
 
@@ -334,9 +335,11 @@ class _Run:
     @property
     def counters(self) -> dict[str, int]:
         """Totals since the start: frames, packets, and what was left out by cause. May be read from any thread."""
-        counters = {"frames": self._frames, "packets": self._packets, **self._source.counts}
-        if self._pipeline.surplus:
-            counters["frames beyond the clock's rate"] = self._pipeline.surplus
+        counts = dict(self._source.counts)
+        not_looked_at = counts.pop(SURPLUS, 0)
+        counters = {"frames": self._frames + not_looked_at, "packets": self._packets, **counts}
+        if surplus := self._pipeline.surplus + not_looked_at:
+            counters[SURPLUS] = surplus
         return counters
 
     @property

@@ -117,7 +117,7 @@ def main(config: Config, stop: threading.Event) -> None:
     spec = load_tokenizer(name).spec
     if config.dims and config.dims != f"{spec.dims}d":
         raise TokenizerError(f"tokenizer {name} is {spec.dims}d: leave out --dims {config.dims}")
-    people = PeopleFinder(config.pose, config.pose_size, config.pose_model, config.max_persons)
+    people = PeopleFinder(config.pose, config.pose_size, config.pose_model, config.max_persons, spec.fps)
     task = Task(name, config.backend, config.precision, config.to, config.decode, people)
     folder = config.folder
     inputs = find_inputs([Path(path) for path in config.inputs], without=folder)

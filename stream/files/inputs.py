@@ -127,6 +127,7 @@ def open_input(given: Input, dims: Dims, people: PeopleFinder) -> list[Recording
             pose=people.pose,
             pose_size=people.size,
             pose_model=people.model,
+            fps=people.fps,
         )
     return [Recording(given.stream, source.unit, _closed_after(source))]
 

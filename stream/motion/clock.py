@@ -31,6 +31,9 @@ FAST = 0.8
 SMOOTH = 0.05
 """Share of each interval in what is known of the source's rate; of the first ones 1 / frames."""
 
+SURPLUS = "frames beyond the clock's rate"
+"""How the frames are counted that a faster source gives in vain."""
+
 MAX_HOLD = 8
 """Frames that a gap may last and still be filled; after a longer one a person's state starts afresh."""
 

@@ -23,6 +23,7 @@ class PeopleFinder:
     size: int | None = None
     model: str | None = None
     max_persons: int | None = None
+    fps: float | None = None  # of the clock that the poses go to
 
 
 def choose(pose: PoseChoice, dims: Dims, pose_model: str | None) -> tuple[Literal["movenet", "mediapipe"], str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from stream.motion.clock import SURPLUS, Clock
 from stream.motion.projection import Dims
 from stream.motion.skeleton import Pose
 from stream.pose.choice import PoseChoice, choose
@@ -48,20 +49,25 @@ class Tracker(Protocol):
 class VisionSource:
     """The people in the images of a source, by track id; px of the image for a 2D tracker, cm for a 3D one.
 
-    through: the pose estimator and why it was chosen, for the start line.
+    through: the pose estimator and why it was chosen, for the start line. fps: of the clock that the poses go to;
+    frames that it would leave out are not looked at.
     """
 
-    def __init__(self, images: ImageSource, tracker: Tracker, through: str | None = None) -> None:
+    def __init__(
+        self, images: ImageSource, tracker: Tracker, through: str | None = None, fps: float | None = None
+    ) -> None:
         self._images = images
         self._tracker = tracker
         self.unit: Unit = "px" if tracker.dims == "2d" else "cm"
         self.label = f"{images.label} through {through}" if through else images.label
         self.live = images.live
+        self._clock = Clock(fps) if fps is not None else None
 
     @property
     def counts(self) -> dict[str, int]:
         """What was left out so far, by cause; empty when nothing was."""
-        return {**self._images.counts, **self._tracker.counts}
+        surplus = {SURPLUS: self._clock.surplus} if self._clock is not None and self._clock.surplus else {}
+        return {**self._images.counts, **self._tracker.counts, **surplus}
 
     def close(self) -> None:
         """Release the device or file and the landmarkers. Safe to call twice and from another thread."""
@@ -69,10 +75,13 @@ class VisionSource:
         self._tracker.close()
 
     def __iter__(self) -> Iterator[PoseFrame]:
-        """Yield the poses of every frame, also of those without people. Closes the landmarkers at the end."""
+        """Yield the poses of frames, also of those without people. Closes the tracker at the end."""
         try:
             self._tracker.warm()
             for frame in self._images:
+                # A clock of its own: given the times of all frames it chooses those that the one of the hops would.
+                if self._clock is not None and not self._clock.advance({}, frame.time, frame.captured_ns):
+                    continue
                 yield PoseFrame(self._tracker.track(frame), frame.time, frame.captured_ns)
         finally:
             self._tracker.close()
@@ -90,12 +99,13 @@ def open_vision(
     pose: PoseChoice = "auto",
     pose_size: int | None = None,
     pose_model: str | None = None,
+    fps: float | None = None,
 ) -> VisionSource:
     """Return the people before camera `ref`, in a video file or on an address.
 
     rate and loop are for files; live says whether an address is (`open_video`). pose: the estimator, see
     `stream.pose.choice.choose`; pose_size: see `MoveNet`; pose_model: MediaPipe's. max_persons: by default
-    `MOVENET_PEOPLE` or `MEDIAPIPE_PEOPLE`.
+    `MOVENET_PEOPLE` or `MEDIAPIPE_PEOPLE`. fps: see `VisionSource`.
 
     Raises SourceError when there is no such file or device, PoseModelError when there is no model or the estimator
     does not give such poses; a camera or address that gives nothing raises SourceError on iterating.
@@ -107,7 +117,7 @@ def open_vision(
         tracker = DetectionTracker(MoveNet(pose_size), max_persons or MOVENET_PEOPLE)
     else:
         tracker = mediapipe_tracker(find_pose_model(pose_model), max_persons or MEDIAPIPE_PEOPLE, dims)
-    return VisionSource(images, tracker, f"{chosen} ({why})")
+    return VisionSource(images, tracker, f"{chosen} ({why})", fps)
 
 
 def mediapipe_tracker(model: Path, max_persons: int, dims: Dims) -> PoseTracker:
