@@ -27,8 +27,14 @@ from rich.table import Table
 from engine.command.cli import run
 from stream.client import TokenStream
 from stream.command.child import ProducerProcess
-from stream.errors import KinetokenError, SourceError
+from stream.errors import KinetokenError, SourceError, TokenizerError
+from stream.multiview.benchmark import measure as measure_views
+from stream.multiview.benchmark import open_folder, table_of
+from stream.pose.choice import PeopleFinder
+from stream.pose.model_file import look_for_pose_model
+from stream.pose.movenet import SIZES
 from stream.sources.demo import MAX_PEOPLE
+from stream.tokenizer import Tokenizer
 from stream.wire.packets import Packet, Status
 
 PEOPLE = (1, 4, 16)
@@ -37,6 +43,9 @@ STEP = 4
 """People more or less at which the search for the largest number ends."""
 
 WIDTH = 120
+
+MULTIVIEW_PEOPLE = 3
+"""People that MediaPipe follows for --multiview; each further one costs it a pass."""
 
 WARM = 2.0
 """Seconds at the start that are not counted: the first steps of a process are slow everywhere."""
@@ -47,9 +56,10 @@ class Config:
     """Measure the latency and load of a real-time producer: 1, 4 and 16 people, and a video if you give one.
 
     With --people-limit instead, the most people before a hop is late: received after the person's next hop has ended.
+    With --multiview, by how much calibrated cameras disagree about the same people, before and after the tokens.
     """
 
-    EXITS: ClassVar = (3, 10, 13)
+    EXITS: ClassVar = (3, 4, 5, 10, 13)
 
     seconds: float = 30.0
     """Length of each measurement."""
@@ -61,6 +71,11 @@ class Config:
     """2d or 3d."""
     people_limit: bool = False
     """Look for the most people of the demo that this machine keeps up with."""
+    multiview: str | None = None
+    """Folder with videos of one scene, begun at the same moment, each named after its camera, and Qualisys' calibration
+    (.qca.txt). MoveNet is measured, and MediaPipe where its model is at hand (--pose-model)."""
+    tokenizer: str = "heatmap2d-f8"
+    """2D tokenizer for --multiview: a shipped one or a directory; several with commas between them."""
     json: str | None = None
     """Write the figures to this file too."""
 
@@ -72,6 +87,8 @@ class Config:
             raise ValueError(f"--dims {self.dims}: 2d or 3d")
         if self.people_limit and self.video is not None:
             raise ValueError("--people-limit is measured with the demo: leave out --video")
+        if self.multiview is not None and (self.people_limit or self.video is not None):
+            raise ValueError("--multiview is a measurement of its own: leave out --video and --people-limit")
 
 
 @dataclass(frozen=True)
@@ -164,6 +181,9 @@ def find_limit(config: Config, stop: threading.Event) -> list[Row]:
 
 def main(config: Config, stop: threading.Event) -> None:
     """Measure, print, write."""
+    if config.multiview is not None:
+        multiview(config, stop)
+        return
     if config.video is not None and not Path(config.video).is_file():
         raise SourceError(f"no video {config.video}: give a file with --video")
     plans = [
@@ -183,6 +203,30 @@ def main(config: Config, stop: threading.Event) -> None:
     _print(rows)
     if config.json:
         Path(config.json).write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+
+
+def multiview(config: Config, stop: threading.Event) -> None:
+    """Measure cameras against each other, print, write."""
+    videos, cameras = open_folder(Path(config.multiview or ""))
+    tokenizers = [Tokenizer(name) for name in config.tokenizer.split(",")]
+    for tokenizer in tokenizers:
+        if tokenizer.dims != 2:
+            raise TokenizerError(f"{tokenizer.label} takes 3D poses: --multiview measures 2D tokenizers")
+    finders = [PeopleFinder("movenet"), *(PeopleFinder("movenet", size) for size in SIZES)]
+    path, missing = look_for_pose_model(config.pose_model)
+    if missing is None:
+        finders.append(PeopleFinder("mediapipe", model=str(path), max_persons=MULTIVIEW_PEOPLE))
+    else:
+        print(f"mediapipe is not measured: its model {missing} ({path}); name it with --pose-model", file=sys.stderr)
+    results = []
+    for finder in finders:
+        results.append(measure_views(videos, cameras, finder, tokenizers, stop))
+        if stop.is_set():
+            return
+        print(f"{results[-1].estimator}: {results[-1].poses.mean:.2f} cm", file=sys.stderr)
+    Console(width=WIDTH).print(table_of(results))
+    if config.json:
+        Path(config.json).write_text(json.dumps([asdict(result) for result in results], indent=2) + "\n")
 
 
 def _whole(packet: Packet) -> bool:
@@ -231,6 +275,7 @@ EXAMPLES = """
   python -m stream.bench
   python -m stream.bench --seconds 60 --video two_people.mp4 --json figures.json
   python -m stream.bench --seconds 20 --people-limit
+  python -m stream.bench --multiview scene/ --tokenizer heatmap2d-f8,heatmap2d-low-latency
 """
 
 if __name__ == "__main__":

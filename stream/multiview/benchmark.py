@@ -1,0 +1,202 @@
+"""What people before several cameras lose on their way to tokens and back, measured against the room.
+
+Every video goes the producer's way: images, poses, tracks, clock, tokens, decoded joints. Joints that the cameras see
+at one tick are triangulated and projected back; the distance at the joint's depth is what the cameras disagree by. It
+needs no labels, and holds estimator and tokenizer against the room. What all cameras have in common it does not see.
+"""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from stream.errors import SourceError
+from stream.motion.clock import FPS, Clock
+from stream.motion.projection import Camera
+from stream.motion.skeleton import BONES, SEEN, J, Pose
+from stream.multiview.calibration import read_calibration
+from stream.multiview.matching import Group, Track, match_people
+from stream.multiview.triangulation import disagreement, triangulate
+from stream.pose.choice import PeopleFinder, choose
+from stream.pose.source import open_vision
+from stream.sources.base import PoseFrame
+from stream.sources.video import VideoSource
+from stream.tokenizer import Tokenizer
+
+CAMERAS = 3
+"""Cameras that have to see somebody at a tick for it to count: two nearly always find a place that fits both."""
+
+VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm")
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """Of the joints of all people: how far cameras saw them from where they are, cm; how many; limbs that change.
+
+    limbs: median over limbs and people of the deviation of a limb's length from its median, cm.
+    """
+
+    mean: float
+    p90: float
+    joints: int
+    limbs: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One pose estimator on one folder. cpu_ms: of all threads, a frame of one camera; people: seen a frame and camera;
+    matched: people seen by two cameras or more; tracks: ids given; decoded: by tokenizer."""
+
+    estimator: str
+    cpu_ms: float
+    people: float
+    tracks: int
+    matched: int
+    poses: Disagreement
+    decoded: dict[str, Disagreement]
+
+
+def open_folder(folder: Path) -> tuple[list[Path], list[Camera]]:
+    """Return the videos of a folder that its calibration (.qca.txt) describes, and their cameras.
+
+    A video is named after its camera. Raises SourceError when there is not one calibration, or no two videos fit it.
+    """
+    if not folder.is_dir():
+        raise SourceError(f"{folder} is not a folder: give one with videos and a calibration (.qca.txt)")
+    files = sorted(folder.iterdir())
+    calibrations = [file for file in files if file.name.endswith(".qca.txt")]
+    if len(calibrations) != 1:
+        raise SourceError(f"{folder} holds {len(calibrations)} calibrations (.qca.txt): it needs one")
+    cameras = read_calibration(calibrations[0])
+    videos = [file for file in files if file.suffix.lower() in VIDEOS and file.stem in cameras]
+    if len(videos) < CAMERAS:
+        raise SourceError(
+            f"{folder} holds {len(videos)} videos named after a camera of {calibrations[0].name} "
+            f"({', '.join(cameras)}): it needs {CAMERAS} or more"
+        )
+    for video in videos:
+        _check_size(video, cameras[video.stem])
+    return videos, [cameras[video.stem] for video in videos]
+
+
+def measure(
+    videos: Sequence[Path],
+    cameras: Sequence[Camera],
+    finder: PeopleFinder,
+    tokenizers: Sequence[Tokenizer],
+    stop: threading.Event,
+) -> Result:
+    """Run one estimator and all tokenizers on the videos of one scene, whose first frames are of the same moment.
+
+    tokenizers: 2D ones.
+    """
+    frames: list[list[PoseFrame]] = []
+    used = 0.0
+    for video in videos:
+        source = open_vision(
+            str(video), "2d", rate="max", stop=stop, max_persons=finder.max_persons,
+            pose=finder.pose, pose_size=finder.size, pose_model=finder.model, fps=FPS,
+        )  # fmt: skip
+        begin = time.process_time()
+        frames.append(list(source))
+        used += time.process_time() - begin
+    raw = [_ticks(view) for view in frames]
+    groups = match_people(cameras, raw)
+    decoded = {tokenizer.label: compare(cameras, groups, _decoded(frames, tokenizer)) for tokenizer in tokenizers}
+    count = sum(map(len, frames))
+    return Result(
+        choose(finder.pose, "2d", finder.model)[0] + (f", {finder.size} px" if finder.size else ""),
+        1000 * used / max(count, 1),
+        sum(len(frame.people) for view in frames for frame in view) / max(count, 1),
+        sum(map(len, raw)),
+        len(groups),
+        compare(cameras, groups, raw),
+        decoded,
+    )
+
+
+def compare(cameras: Sequence[Camera], groups: Sequence[Group], tracks: Sequence[Mapping[int, Track]]) -> Disagreement:
+    """Triangulate people at every tick that enough cameras see, and compare with what each camera saw.
+
+    tracks: of each camera, by the numbers in `groups`.
+    """
+    distances, changes = [], []
+    for group in groups:
+        lengths = []
+        seen = [(view, tracks[view].get(number, {})) for view, numbers in group.items() for number in numbers]
+        for tick in sorted({tick for _, track in seen for tick in track}):
+            poses = {view: track[tick] for view, track in seen if tick in track}
+            if len(poses) < CAMERAS:
+                continue
+            seeing = [cameras[view] for view in poses]
+            joints = np.stack([pose.joints for pose in poses.values()])
+            confidence = np.stack([pose.confidence for pose in poses.values()])
+            confidence = np.where((confidence >= SEEN).sum(axis=0) >= CAMERAS, confidence, 0)
+            places = triangulate(seeing, joints, confidence)
+            apart = disagreement(seeing, joints, confidence, places)
+            distances.append(apart[np.isfinite(apart)])
+            lengths.append([np.linalg.norm(places[a] - places[b]) for a, b in BONES[5:]])
+        if lengths:
+            table = np.array(lengths)
+            changes.append(np.nanmedian(np.abs(table - np.nanmedian(table, axis=0)), axis=0))
+    found = np.concatenate(distances) if distances else np.empty(0)
+    if not len(found):
+        return Disagreement(np.nan, np.nan, 0, np.nan)
+    limbs = float(np.nanmedian(np.concatenate(changes)))
+    return Disagreement(float(found.mean()), float(np.percentile(found, 90)), len(found), limbs)
+
+
+def table_of(results: Sequence[Result]) -> Table:
+    """Return the figures as a table in Markdown, a row for the poses and for each tokenizer."""
+    table = Table(box=box.MARKDOWN)
+    for heading in ("estimator", "joints", "mean cm", "p90 cm", "limbs cm", "joints seen", "people", "ids", "CPU ms"):
+        table.add_column(heading, justify="left" if heading in ("estimator", "joints") else "right")
+    for result in results:
+        rows = {"as seen": result.poses} | {label.partition("@")[0]: found for label, found in result.decoded.items()}
+        for what, found in rows.items():
+            measured = [f"{value:.2f}" for value in (found.mean, found.p90, found.limbs)]
+            about = [f"{result.people:.2f}", str(result.tracks), f"{result.cpu_ms:.0f}"]
+            shown = about if found is result.poses else [""] * 3
+            table.add_row(result.estimator, what, *measured, str(found.joints), *shown)
+    return table
+
+
+def _check_size(video: Path, camera: Camera) -> None:
+    with closing(VideoSource(video, "max", threading.Event())) as source:
+        for frame in source:
+            height, width = frame.image.shape[:2]
+            if (width, height) != camera.size:
+                expected = " x ".join(map(str, camera.size))
+                raise SourceError(f"{video} is {width} x {height}, but its camera is calibrated for {expected} px")
+            return
+
+
+def _ticks(frames: Sequence[PoseFrame]) -> dict[int, dict[int, Pose]]:
+    """Return what was seen of each person by tick of the producer's clock."""
+    clock, tracks = Clock(), dict[int, dict[int, Pose]]()
+    for frame in frames:
+        for tick in clock.advance(frame.people, frame.time, frame.captured_ns):
+            for track, pose in tick.people.items() if tick.seen else ():
+                tracks.setdefault(track, {})[tick.index] = pose
+    return tracks
+
+
+def _decoded(frames: Sequence[Sequence[PoseFrame]], tokenizer: Tokenizer) -> list[dict[int, Track]]:
+    """Return the same, of each camera, after encoding and decoding."""
+    hops = tokenizer.encode_frames(frames)
+    views: list[dict[int, Track]] = []
+    for recording, motions in zip(hops, tokenizer.decode_hops(hops), strict=True):
+        tracks: dict[int, dict[int, Pose]] = {}
+        for hop, motion in zip(recording, motions, strict=True):
+            for i in range(len(motion.joints)):
+                if hop.observed >> i & 1:
+                    pose = Pose(motion.joints[i].reshape(J, 2), motion.confidence[i])
+                    tracks.setdefault(hop.track, {})[hop.frame + i] = pose
+        views.append(dict(tracks))
+    return views
