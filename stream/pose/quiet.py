@@ -79,25 +79,25 @@ def _close(*descriptors: int) -> None:
 
 
 def _keep(native: int, faults: int) -> None:
-    """Read both pipes to their ends; if `faults` brought anything, show what both brought."""
+    """Read both pipes to their ends; from the first of `faults` on, show what `native` brought last and what comes.
+
+    At once: systemd kills what is left of a service whose main process has ended.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # it ends with its process
-    held, fault = b"", b""
-    with selectors.DefaultSelector() as selector:
+    held, crashed = b"", False
+    with selectors.DefaultSelector() as selector, suppress(OSError):
         selector.register(native, selectors.EVENT_READ)
         selector.register(faults, selectors.EVENT_READ)
         while selector.get_map():
-            for key, _ in selector.select():
+            for key, _ in sorted(selector.select(), key=lambda ready: ready[0].fd == faults):
                 read = os.read(key.fd, HELD_BYTES)
                 if not read:
                     selector.unregister(key.fd)
-                elif key.fd == native:
-                    held = (held + read)[-HELD_BYTES:]
-                else:
-                    fault += read
-    if fault:
-        with suppress(OSError), open(_STDERR, "wb", closefd=False) as terminal:
-            terminal.write(held + fault)
+                held = (held + read)[-HELD_BYTES:]
+                crashed |= key.fd == faults and read != b""
+                while crashed and held:
+                    held = held[os.write(_STDERR, held) :]
 
 
 if __name__ == "__main__":
