@@ -1,7 +1,6 @@
 """Sequences of the CMU Panoptic dataset as clips, and the lists by which arXiv 2509.19252 uses them."""
 
 import logging
-import threading
 from collections import defaultdict
 from pathlib import Path
 
@@ -13,8 +12,8 @@ from stream.motion.clips import Clip, Mask
 from stream.motion.clock import MAX_HOLD
 from stream.motion.panoptic import open_recording
 from stream.motion.projection import Camera
+from stream.motion.scenes import FPS, Scenes
 from stream.motion.skeleton import BONES, JOINTS, SEEN, Array, J, Pose
-from stream.sources.panoptic import FPS, PanopticSource
 
 
 def _names(text: str) -> frozenset[str]:
@@ -67,13 +66,15 @@ def read_sequence(path: Path) -> list[Clip]:
     Raises SourceError where there is nothing to read, no frame can be read, or a tar breaks off.
     """
     recording = open_recording(path)
-    source = PanopticSource(path, "3d", "max", threading.Event())
+    scenes = Scenes(path, recording)
     tracks: dict[int, dict[int, Pose]] = defaultdict(dict)
-    for frame in source:
-        for track, pose in frame.people.items():
-            tracks[track][round(frame.time * FPS)] = pose
-    for cause, count in source.counts.items():
-        _log.warning("%s: %d %s, the first is %s", path, count, cause, source.first_fault)
+    time: float | None = None
+    for time, people in scenes.read():
+        for track, pose in people.items():
+            tracks[track][round(time * FPS)] = pose
+    scenes.check(time)
+    for cause, count in scenes.counts.items():
+        _log.warning("%s: %d %s, the first is %s", path, count, cause, scenes.first_fault)
     cameras = cameras_of(recording.calibration)
     clips = []
     for track, poses in sorted(tracks.items()):

@@ -14,10 +14,11 @@ from panoptic_samples import FakeTime, calibration, replay, scene, source, stand
 from stream.errors import SourceError
 from stream.motion.panoptic import POSES, frame_name
 from stream.motion.projection import Dims
+from stream.motion.scenes import FPS
 from stream.motion.skeleton import FROM_PANOPTIC19, JOINTS, SEEN, Pose
 from stream.sources import base
 from stream.sources.base import LOOP_GAP, PoseSource
-from stream.sources.panoptic import FPS, PanopticSource
+from stream.sources.panoptic import PanopticSource
 
 BAND = "data/panoptic/160906_band1"
 STYLE = "data/panoptic_style"

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from panoptic_samples import pack, replay, scene, source, standing, ten_frames, write
 from stream.errors import SourceError
 from stream.motion.panoptic import MAX_FILE_BYTES, POSES, frame_name
+from stream.motion.scenes import _decode
 from stream.motion.skeleton import FROM_PANOPTIC19
-from stream.sources.panoptic import _decode
 
 
 def broken_frames() -> dict[int, dict[str, Any] | bytes]:
@@ -33,12 +33,12 @@ def broken_frames() -> dict[int, dict[str, Any] | bytes]:
 def test_broken_frames_are_left_out_and_counted(tmp_path: Path, packed: bool) -> None:
     sequence = write(tmp_path / "seq", broken_frames())
     replayed = source(pack(sequence, tmp_path / "seq.tar", lambda f: f.name) if packed else sequence)
-    assert replayed.first_fault is None
+    assert replayed.scenes.first_fault is None
     assert [f.time for f in replayed] == pytest.approx([0, 0.1 / 3, 0.1, 0.6 / 3, 0.8 / 3, 0.9 / 3])
     assert replayed.counts == {"frames unreadable": 4, "bodies left out": 1}
-    assert replayed.first_fault is not None
-    assert frame_name(2) in replayed.first_fault
-    assert "truncated" in replayed.first_fault
+    assert replayed.scenes.first_fault is not None
+    assert frame_name(2) in replayed.scenes.first_fault
+    assert "truncated" in replayed.scenes.first_fault
 
 
 @pytest.mark.parametrize("odd", [-1, 2**63, 3])
@@ -52,8 +52,8 @@ def test_bodies_without_an_id_of_their_own_are_left_out_and_nobody_else(
         assert frame.people.keys() == {3, 4}
         np.testing.assert_allclose(frame.people[3].joints, first[FROM_PANOPTIC19][:, :3], atol=1e-4)
     assert replayed.counts == {"bodies left out": 3}
-    assert replayed.first_fault is not None
-    assert f"with the id {odd}" in replayed.first_fault
+    assert replayed.scenes.first_fault is not None
+    assert f"with the id {odd}" in replayed.scenes.first_fault
     assert len(caplog.messages) == 1
 
 
