@@ -162,7 +162,7 @@ def check_pose_model(path: str | None) -> Iterator[Finding]:
     """Tell which pose model is used, and its hash."""
     found, fault = look_for_pose_model(path)
     if fault:
-        told = f"{found} {fault}: MediaPipe, for 3D poses, downloads it on first use; or pass the file with --pose-model"
+        told = f"{found} {fault}: it is downloaded for the first 3D poses; without a network, pass --pose-model"
         yield Finding("warn", "pose model", told)
         return
     digest = hashlib.sha256(found.read_bytes()).hexdigest()

@@ -97,7 +97,7 @@ def test_the_pose_model_and_its_hash(shared: Path, tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("KINETOKEN_CACHE", str(tmp_path))
     (finding,) = check_pose_model(None)
     assert finding.state == "warn"
-    assert "is not there yet: it is downloaded on first use" in finding.told
+    assert "is not there yet: it is downloaded for the first 3D poses" in finding.told
     assert list(tmp_path.iterdir()) == []
 
 
