@@ -16,7 +16,7 @@ from training.report.tables import load_sweep, rows_of, slug
 from training.run.trainer import Run
 from training_samples import SMALL, write_config, write_recordings
 
-PAPER = Path(__file__).parents[2] / "training" / "configs" / "sweeps" / "paper.yaml"
+PAPER = Path(__file__).parents[2] / "configs" / "sweeps" / "paper.yaml"
 
 
 @pytest.fixture

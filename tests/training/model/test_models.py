@@ -19,7 +19,7 @@ from training.model.quantizers import GumbelSampling, ResidualLookup
 from training.model.streaming import State
 from training.model.tokenizer import ModelConfig, Reconstruction, TokenizerNetwork
 
-CONFIGS = Path(__file__).parents[3] / "training" / "configs"
+CONFIGS = Path(__file__).parents[3] / "configs"
 
 SIZES: dict[str, Any] = {
     "grid": 16, "hop": 4, "cells": 4, "basis": 8, "vocabulary": 16, "frame_channels": 32, "token_channels": 32,

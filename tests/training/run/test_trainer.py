@@ -285,7 +285,7 @@ def test_a_file_stands_on_its_bases(tmp_path: Path, recordings: Path) -> None:
 
 
 def test_every_configuration_that_ships_is_sound() -> None:
-    root = Path(__file__).parents[3] / "training" / "configs"
+    root = Path(__file__).parents[3] / "configs"
     files = [file for file in root.rglob("*.yaml") if "tables:" not in file.read_text()]
     assert len(files) > 25
     for file in files:
