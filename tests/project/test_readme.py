@@ -43,7 +43,7 @@ COMMANDS = sorted(
 
 def test_there_are_snippets() -> None:
     assert len(COMMANDS) > 10
-    assert len(snippets(README, "python")) == 2
+    assert len(snippets(README, "python")) == 4
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -78,8 +78,17 @@ def test_the_tokenizer_runs(tmp_path: Path) -> None:
     assert re.fullmatch(r"\(8, 1, 1, 8, 8\) (<m\d+> ?)+[<m\d]* \(60, 17, 3\)\n", done.stdout), done.stderr
 
 
+@pytest.mark.parametrize(("name", "sign"), [("hand_up.py", "WRISTS"), ("hand_up_from_ids.py", "SGDClassifier")])
+def test_uses_are_what_the_examples_do(name: str, sign: str) -> None:
+    (code,) = (code for code in snippets(README, "python") if sign in code)
+    example = (ROOT / "examples" / "python" / name).read_text(encoding="utf-8")
+    core = code.removeprefix("from stream import TokenStream\n\n").strip()
+    assert core in example
+    assert "from stream import TokenStream" in example or name != "hand_up.py"
+
+
 def test_the_reader_runs() -> None:
-    (code,) = (code for code in snippets(README, "python") if "TokenStream" in code)
+    (code,) = (code for code in snippets(README, "python") if "stream.lost" in code)
     with ProducerProcess(["--demo", "--duration", "30"]) as there:
         assert "tcp://127.0.0.1:5555" in code
         code = code.replace("tcp://127.0.0.1:5555", there.address)
