@@ -14,6 +14,7 @@ COMMANDS = {
     "live": {
         "producer": ("stream.producer", "a camera, a video, a recording or the demo in, packets of tokens out"),
         "subscriber": ("stream.subscriber", "print, decode or log the packets of a producer"),
+        "view": ("stream.view.__main__", "bodies, tokens and numbers on a page in the browser"),
         "demo": ("stream.demo", "a producer and a reader together, and a picture of what came out"),
         "replay": ("stream.replay", "publish a log again"),
         "bridge": ("stream.bridge", "hand tokens and bodies on to OSC, LSL, MQTT or MCAP"),
@@ -74,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
         return int(command.main(words[1:]))
     from engine.command.cli import run
 
-    examples = command.EXAMPLES.replace(f"python -m {module}", f"kinetoken {name}")
+    examples = command.EXAMPLES.replace(f"python -m {module.removesuffix('.__main__')}", f"kinetoken {name}")
     return run(command.main, command.Config, prog=f"kinetoken {name}", examples=examples, argv=words[1:], batch=batch)
 
 

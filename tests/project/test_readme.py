@@ -14,6 +14,7 @@ from engine.command.cli import parse
 from motion_samples import write_npz
 from stream import bench, bridge, demo, doctor, export, keys, producer, replay, subscriber, tokenize
 from stream.command.child import ProducerProcess
+from stream.view import __main__ as view
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {page: page.read_text() for page in (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))}
@@ -27,6 +28,7 @@ CONFIGS: dict[str, type[Any]] = {
     "export": export.Config,
     "replay": replay.Config,
     "bridge": bridge.Config,
+    "view": view.Config,
     "tokenize": tokenize.Config,
     **{f"keys {name}": config for name, (_, config) in keys.COMMANDS.items()},
 }
