@@ -23,10 +23,10 @@ QUEUED = 600.0
 """Seconds that a replay at full speed gives its readers at the end to take what they have not yet read; Ctrl-C ends
 the wait."""
 
-ALLOWANCE = Allowance(burst=64 * 1024, rate=4096.0)
-"""What one subscriber may say: some thousand subscriptions, then its signs of life."""
+ALLOWANCE = Allowance(burst=8 * 1024, rate=1024.0)
+"""What one subscriber may say: some hundred subscriptions, then its signs of life."""
 
-AT_ONCE = 100
+AT_ONCE = 1000
 """Subscriptions heard before the stream goes on."""
 
 TOPICS = 10_000

@@ -6,6 +6,7 @@ ZMQ_MAXMSGSIZE bounds a message of endlessly many parts. So our sockets have no 
 bytes came over each link is asked of the system instead (TCP_INFO of Linux), and a link that brings too many is cut.
 """
 
+import select
 import socket as system
 import struct
 import threading
@@ -78,6 +79,11 @@ class Inflow:
         self._taken = self._takes = self._empties = 0
         self._seen = (0, 0, 0)
         self._unread = self._unfinished = 0
+        self._arrivals: select.epoll | None = None
+        if allowance and hasattr(select, "epoll"):
+            # Peers of a bound socket have little to say, so that each word can be looked at. A reader's has the stream.
+            self._arrivals = select.epoll()
+            self._arrivals.register(int(events.get(zmq.FD)), select.EPOLLIN)
         self._thread = threading.Thread(target=self._watch, name="inflow", daemon=True)
         self._thread.start()
 
@@ -95,31 +101,41 @@ class Inflow:
         self._thread.join()
 
     def _watch(self) -> None:
-        due = 0.0
         with self._events, suppress(zmq.ContextTerminated):
-            while True:
-                pause = max(0.0, due - time.monotonic())
-                if self._events.poll(int(pause * 1000) + 1 if self._links else None):
-                    message = recv_monitor_message(self._events)
-                    event, value = message["event"], int(message["value"])
-                    if event == zmq.EVENT_MONITOR_STOPPED:
-                        return
-                    self._note(event, value)
-                if time.monotonic() >= due:
-                    self._look()
-                    due = time.monotonic() + max(LOOK_S, LOOK_PER_LINK_S * len(self._links))
+            while self._hear():
+                if self._arrivals:
+                    # Returns as soon as anything comes over a link, or there is an event.
+                    self._look({number for number, _ in self._arrivals.poll()})
+                else:
+                    self._look(set(self._links))
+                    pause = max(LOOK_S, LOOK_PER_LINK_S * len(self._links)) if self._links else None
+                    self._events.poll(None if pause is None else int(pause * 1000))
+
+    def _hear(self) -> bool:
+        """Take the events that have come; False once there will be no more."""
+        while self._events.poll(0):
+            message = recv_monitor_message(self._events)
+            event, value = message["event"], int(message["value"])
+            if event == zmq.EVENT_MONITOR_STOPPED:
+                return False
+            self._note(event, value)
+        return True
 
     def _note(self, event: int, value: int) -> None:
         self.tidings.append((event, value))
         if event & (zmq.EVENT_ACCEPTED | zmq.EVENT_CONNECTED):
             with suppress(OSError), _lent(value) as handle:  # it may be gone by now
                 self._links[value] = _Link(_ends(handle))
+                if self._arrivals:
+                    self._arrivals.register(value, select.EPOLLIN | select.EPOLLET)
         elif event == zmq.EVENT_DISCONNECTED:
             self._links.pop(value, None)
 
-    def _look(self) -> None:
+    def _look(self, numbers: set[int]) -> None:
+        """Look at these links, and cut what brought too much."""
         came = 0
-        for number, link in list(self._links.items()):
+        for number in numbers & self._links.keys():
+            link = self._links[number]
             try:
                 with _lent(number) as handle:
                     received = _received(handle)

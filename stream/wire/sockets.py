@@ -52,6 +52,9 @@ _KEEPALIVE = {
 HANDSHAKE_MS = 5000
 """How long a stranger who connects and says nothing is borne."""
 
+SMALL = 16 * 1024
+"""Bytes from one peer that wait in the system: what is there when its link is cut still comes in."""
+
 REBIND_S = 2.0
 """Seconds for which an address that was let go of may still be in use."""
 
@@ -82,6 +85,8 @@ def open_socket(
     socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     if not address.startswith("inproc://"):
         socket.set(zmq.RCVHWM, 0)  # the inflow is the bound
+    if binds:
+        socket.set(zmq.RCVBUF, SMALL)
     for option, value in (_KEEPALIVE | options).items():
         socket.set(option, value)
     try:
