@@ -1,10 +1,12 @@
 """Bits against error, beside what one would do without a tokenizer.
 
-    python -m training.ratedistortion TOKENIZER_OR_RUN ... --data PATH [PATH ...] [--json FILE] [--figure PNG]
+    python -m training.ratedistortion TOKENIZER_OR_RUN ... --data PATH [PATH ...] [--fit PATH [PATH ...]]
+        [--json FILE] [--figure PNG]
 
 Without a tokenizer, one rounds the joints, keeps the differences from frame to frame and compresses those. Either the
 joints around the body's middle, whose own path is not counted, as the boxes of the tokens' packets are not; or their
-places in the room, where nothing is left out.
+places in the room, where nothing is left out. With --fit a transform codec stands beside them: linear prediction from
+the hops decoded before, in the tokens' boxes, and rounded coefficients of what it misses.
 """
 
 if __name__ == "__main__":  # before the slow imports
@@ -34,6 +36,8 @@ class Config:
     """Names of tokenizers, tokenizer directories, or runs' folders."""
     data: list[Path] = field(default_factory=list)
     """Recordings, as in training.evaluate."""
+    fit: list[Path] = field(default_factory=list)
+    """Training recordings, to fit a transform codec on that is shown beside the tokens. Not those of --data."""
     every: int = 1
     """Use only every N-th recording, for a quick look."""
     json: Path | None = None
@@ -45,12 +49,17 @@ class Config:
         """Raise ValueError for values out of range."""
         if not self.data:
             raise ValueError("--data: name recordings")
+        both = {path.resolve() for path in self.fit} & {path.resolve() for path in self.data}
+        if both:
+            raise ValueError(f"--fit {min(both)}: also in --data; fit on recordings that do not judge")
         if self.every < 1:
             raise ValueError(f"--every {self.every}: at least 1")
 
 
 EXAMPLES = """
   python -m training.ratedistortion heatmap2d-f8 heatmap2d-f16 --data data/cmu_mocap/val --figure curves.png
+  python -m training.ratedistortion heatmap2d-f8 --data data/cmu_mocap/val \\
+      --fit data/cmu_mocap/train data/bandai_namco/dataset2
 """
 
 
@@ -59,7 +68,7 @@ def main(config: Config, stop: threading.Event) -> None:
     for file in (config.json, config.figure):
         need_writable(file)
     with refusing():
-        found = curves(config.tokenizers, config.data, config.every)
+        found = curves(config.tokenizers, config.data, config.every, config.fit)
     print(table(found))
     if config.json:
         points = {name: [asdict(point) for point in curve] for name, curve in found.items()}

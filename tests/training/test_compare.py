@@ -18,6 +18,7 @@ from training import compare, probe, ratedistortion
 from training.evaluation import rate_distortion
 from training.evaluation.roundtrip import run_clips
 from training.evaluation.sets import figures
+from training.evaluation.transform import STEPS
 
 
 def test_the_same_tokenizer_twice_is_equal_and_figures_are_those_of_evaluate(tmp_path: Path) -> None:
@@ -65,6 +66,11 @@ def test_the_command_lines_of_comparison_and_rates_work(tmp_path: Path, capsys: 
         "joints in the room, rounded",
     }
     assert (tmp_path / "curve.png").stat().st_size > 10_000
+    fit = write_shard(tmp_path / "others.npz", ["walk"] * 3)
+    line = ["heatmap2d-f8", *common, "--fit", str(fit), "--figure", str(tmp_path / "line.png")]
+    assert call(ratedistortion, line) == 0
+    assert len(json.loads(file.read_text())["transform codec"]) == len(STEPS)
+    assert (tmp_path / "line.png").stat().st_size > (tmp_path / "curve.png").stat().st_size
     assert "| heatmap2d-f8@" in capsys.readouterr().out
 
 
@@ -75,6 +81,7 @@ def test_the_command_lines_of_comparison_and_rates_work(tmp_path: Path, capsys: 
         (compare, 2, ["heatmap2d-f8", "heatmap3d-f8", "--data", "x.npz"], "cannot be compared"),
         (ratedistortion, 2, ["heatmap2d-f8", "--data", "nowhere"], "no npz recordings at nowhere"),
         (ratedistortion, 2, ["heatmap2d-f8", "heatmap3d-f8", "--data", "SHARD"], "compare 2D with 2D"),
+        (ratedistortion, 2, ["heatmap2d-f8", "--data", "SHARD", "--fit", "SHARD"], "recordings that do not judge"),
         (probe, 2, ["heatmap2d-f8", "--data", "SHARD"], "nothing to tell apart"),
         (probe, 5, ["nothing", "--data", "SHARD"], "no tokenizer 'nothing'"),
     ],

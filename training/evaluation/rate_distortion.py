@@ -1,4 +1,4 @@
-"""Bits against error: of tokens, and of joints that are rounded and compressed without a tokenizer.
+"""Bits against error: of tokens, of a transform codec, and of joints rounded and compressed without either.
 
 Without one, one rounds the joints, keeps the differences from frame to frame and compresses those. Either the joints
 around the body's middle, whose own path is not counted, as the boxes of the tokens' packets are not; or their places in
@@ -17,9 +17,22 @@ from training.evaluation.codecs import open_codec
 from training.evaluation.metrics import entropy, joint_errors, token_metrics
 from training.evaluation.roundtrip import Result, Track
 from training.evaluation.sets import run_sets, together
+from training.evaluation.transform import (
+    Recording,
+    TransformCodec,
+    Whole,
+    batch_of,
+    can_code,
+    fitted,
+    table_bits,
+    training_recordings,
+)
 
 GRIDS = (256, 128, 64, 32, 24, 16)
 """Steps across the largest box of a recording to which joints are rounded: 8 bits, 7, 6 and so on."""
+
+TRANSFORM = "transform codec"
+"""Name of its curve."""
 
 LEVEL = 19
 """Of zstd: its strongest that needs no extra memory to decode."""
@@ -81,19 +94,53 @@ def tokenized(name: str, result: Result, vocabulary: int, hops_per_second: float
     )
 
 
+def transformed(codec: TransformCodec, tracks: Sequence[Track], training: Whole, hop: int) -> Point:
+    """Return the point of a transform codec on recordings. training: its numbers on what it was fitted on, [hops, P].
+
+    Whole bits per number are those of its place's range in these recordings; its tables are those of the training.
+    """
+    coded = codec.code([Recording(track.truth, track.known) for track in tracks], hop)
+    errors = [joint_errors(t.truth, joints)[t.known] for t, (joints, _) in zip(tracks, coded, strict=True)]
+    numbers = np.concatenate([whole for _, whole in coded])
+    seconds = sum(track.seconds for track in tracks)
+    return Point(
+        name=f"transform, step {codec.step:g}",
+        joint_error_cm=float(np.concatenate(errors).mean()),
+        bits=len(numbers) * float(np.ceil(np.log2(np.ptp(numbers, axis=0) + 1)).sum()) / seconds,
+        entropy=table_bits(training, numbers) / seconds,
+        zstd=sum(8 * _zstd(whole) for _, whole in coded) / seconds,
+    )
+
+
+def transform_curve(tracks: Sequence[Track], training: Sequence[Recording], hop: int) -> list[Point]:
+    """Return the points of the transform codec, fitted on training recordings, at each of its steps."""
+    batch = batch_of(training, hop)
+    found = []
+    for codec in fitted(batch):
+        numbers = np.concatenate([whole for _, _, whole in codec.run(batch)])
+        found.append(transformed(codec, tracks, numbers, hop))
+    return found
+
+
 def _zstd(values: NDArray[np.integer]) -> int:
     """Return the bytes of a recording's numbers [T, N] under zstd, each place's series by itself."""
     small = values.T.astype("<i2")
     return len(zstandard.ZstdCompressor(level=LEVEL).compress(np.ascontiguousarray(small).tobytes()))
 
 
-def curves(tokenizers: Sequence[str], data: Sequence[Path], every: int = 1) -> dict[str, list[Point]]:
-    """Return the points of tokenizers or runs and of rounding on the same recordings, by curve.
+def curves(
+    tokenizers: Sequence[str], data: Sequence[Path], every: int = 1, fit: Sequence[Path] = ()
+) -> dict[str, list[Point]]:
+    """Return the points of tokenizers or runs, of the transform codec and of rounding on the same recordings, by curve.
+
+    fit: training sets of the transform codec, which works at the hop of the first tokenizer; without any, or where
+    several cameras see the recordings, it is left out.
 
     Raises ValueError where the tokenizers are not all 2D or all 3D, or one decodes no joints.
     """
     found: dict[str, list[Point]] = {"tokens": []}
     tracks: Sequence[Track] = ()
+    hop = 0
     for name in tokenizers:
         codec, sizes = open_codec(name)
         result = together(run_sets(codec, sizes, data, every, pictures=False)).result
@@ -102,7 +149,10 @@ def curves(tokenizers: Sequence[str], data: Sequence[Path], every: int = 1) -> d
         if tracks and tracks[0].truth.shape[1:] != result.tracks[0].truth.shape[1:]:
             raise ValueError(f"{name} is of other dimensions than {tokenizers[0]}: compare 2D with 2D, 3D with 3D")
         found["tokens"].append(tokenized(sizes.name, result, sizes.vocabulary, sizes.fps / sizes.hop))
-        tracks = tracks or result.tracks
+        tracks, hop = (tracks, hop) if tracks else (result.tracks, sizes.hop)
+    if fit and can_code(tracks[0].truth):
+        training = training_recordings(fit, tracks[0].truth.shape[-1], hop)
+        found[TRANSFORM] = transform_curve(tracks, training, hop)
     found["joints around the body, rounded"] = [rounded(tracks, grid, room=False) for grid in GRIDS]
     found["joints in the room, rounded"] = [rounded(tracks, grid, room=True) for grid in GRIDS]
     return found

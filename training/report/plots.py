@@ -93,7 +93,7 @@ def codebook(tokens: Tokens, sizes: Sizes, title: str, file: Path) -> Path:
 
 
 def rate_distortion(curves: dict[str, list[Point]], file: Path) -> Path:
-    """Draw bits per second against error: tokens raw and by their entropy, rounded joints by entropy and by zstd."""
+    """Draw bits per second against error: tokens raw and by their entropy, other codecs by entropy and by zstd."""
     figure = Figure(figsize=(11, 5.5), layout="constrained")
     axes = figure.subplots()
     colours = [
@@ -106,8 +106,8 @@ def rate_distortion(curves: dict[str, list[Point]], file: Path) -> Path:
         axes.plot(at[1:], bits[1:], "o", color=colour, zorder=4)
     axes.plot([], [], "s", color="0.5", label="tokens, raw")
     axes.plot([], [], "o", color="0.5", label="tokens, first-order entropy")
-    rounded = {name: points for name, points in curves.items() if name != "tokens"}
-    for (name, points), grey in zip(rounded.items(), ("0.2", "0.6"), strict=True):
+    others = {name: points for name, points in curves.items() if name != "tokens"}
+    for (name, points), grey in zip(others.items(), ("0", "0.4", "0.7")[-len(others) :], strict=True):
         errors = [point.joint_error_cm for point in points]
         axes.plot(errors, [p.entropy for p in points], ".-", color=grey, label=f"{name}, entropy")
         axes.plot(errors, [p.zstd for p in points], ".:", color=grey, label=f"{name}, zstd")
