@@ -1,6 +1,6 @@
 // Where on the timeline the page is: it follows a live stream one hop behind, evenly, or plays a log at a speed.
 
-const WINDOW_S = 10; // arrivals that tell how far the producer's clock is
+const WINDOW_S = 2; // of arrivals: the slowest tells how far behind to stay, so that nobody runs out of motion
 const MARGIN_S = 0.08;
 const JUMP_S = 5; // what is further behind is left out
 
@@ -32,7 +32,7 @@ export class LiveClock {
     const passed = this.#last === null ? 0 : now - this.#last;
     this.#last = now;
     if (this.paused || !this.#samples.length) return;
-    const ahead = Math.max(...this.#samples.map((sample) => sample[1]));
+    const ahead = Math.min(...this.#samples.map((sample) => sample[1]));
     const target = now + ahead - this.#longest - MARGIN_S;
     const behind = target - this.time;
     if (Math.abs(behind) > JUMP_S) this.time = target;
