@@ -3,13 +3,12 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO
 
-import msgspec
-
 from stream.errors import OutputError
 from stream.files.body import Body, bodies
 from stream.files.bvh import BvhSkeleton, bvh_lines
 from stream.files.mcap import McapWriter
 from stream.files.trc import trc_lines
+from stream.files.writers import json_row
 from stream.log.reader import Logged
 
 SHOWN = 10
@@ -54,9 +53,7 @@ class McapLogWriter:
         """Write packets and bodies."""
         for each in block:
             assert each.motion is not None
-            fields = msgspec.structs.asdict(each.packet)
-            fields |= {"epoch": each.packet.epoch.hex(), "tokens": each.packet.ids().ravel().tolist()}
-            self._writer.add(each.packet, each.motion, msgspec.json.encode(fields))
+            self._writer.add(each.packet, each.motion, json_row(each))
 
     def close(self) -> None:
         """Write the index."""

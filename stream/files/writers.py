@@ -109,23 +109,30 @@ def fields_of(logged: Logged) -> dict[str, Any]:
 
 
 class JsonWriter:
-    """One JSON object a line. Joints are nested lists, rounded to 0.001 px or cm."""
+    """One JSON object a line; see `json_row`."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._encoder = msgspec.json.Encoder(enc_hook=_listed)
 
     def add(self, block: Sequence[Logged]) -> None:
         """Write a line a packet."""
-        self._file.write(self._encoder.encode_lines([fields_of(logged) for logged in block]))
+        self._file.writelines(json_row(logged) + b"\n" for logged in block)
 
     def close(self) -> None:
         """All is written already."""
 
 
+def json_row(logged: Logged) -> bytes:
+    """Return a packet as one JSON object. Joints are nested lists, rounded to 0.001 px or cm."""
+    return _JSON.encode(fields_of(logged))
+
+
 def _listed(array: np.ndarray[Any, Any]) -> list[Any]:
     listed: list[Any] = array.tolist() if array.dtype.kind == "u" else np.round(array.astype(float), 3).tolist()
     return listed
+
+
+_JSON = msgspec.json.Encoder(enc_hook=_listed)
 
 
 class ArrayWriter:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.errors import SourceError
-from stream.sources.film import as_shown, choose_stream, open_film
+from stream.sources.film import as_shown, choose_stream, decode_past_damage, open_film
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
@@ -69,19 +69,10 @@ class AddressCapture:
         self._container.close()
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
-        futile = 0
         try:
-            for packet in self._container.demux(self._stream):
-                try:
-                    frames = packet.decode()
-                except av.error.FFmpegError:
-                    self._counts["frames damaged"] += 1
-                    futile += 1
-                    if futile > GIVE_UP:
-                        return
-                    continue
-                for frame in frames:
-                    futile = 0
-                    yield frame
+            yield from decode_past_damage(self._container.demux(self._stream), self._damage, GIVE_UP)
         except av.error.FFmpegError:  # the link broke off, or nothing came for `READ_TIMEOUT`
             return
+
+    def _damage(self) -> None:
+        self._counts["frames damaged"] += 1

@@ -1,10 +1,11 @@
 """One pass over a video that ends: a file, or an address of a film. Damage costs what is damaged."""
 
+import errno
 import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -76,7 +77,7 @@ class Film:
                 resources.callback(file.close)
             stream = choose_stream(container)
             if stream is None or stream.codec_context is None or stream.codec_context.name == "ansi":
-                raise self._no_video()
+                raise no_video(self._ref)
             stream.thread_type = "AUTO"
             clock = Timeline(float(stream.guessed_rate or 0) or USUAL_FPS)
             pictures = 0
@@ -92,18 +93,13 @@ class Film:
                 pictures += 1
                 yield Picture(as_shown(frame, stream), time)
             if not pictures:
-                raise self._no_video()
+                raise no_video(self._ref)
             if reading.gave_up or reading.ended_early(container) or (file and is_cut_off(file)):
                 of = f" of {stream.frames}" if stream.frames > pictures else ""
                 raise SourceError(
                     f"{self._name} breaks off after frame {pictures}{of}: the file is cut short or damaged; "
                     "copy it again or re-encode what is left"
                 )
-
-    def _no_video(self) -> SourceError:
-        if is_address(self._ref):
-            return SourceError(f"no readable video at {self._name}: download it first and give the file")
-        return SourceError(f"no readable video in {self._name}: is it complete, and really a video?")
 
     def _damage(self) -> None:
         self._counts["frames damaged"] += 1
@@ -126,22 +122,8 @@ class _Reading:
         self.gave_up = False
 
     def __iter__(self) -> Iterator[av.VideoFrame]:
-        futile = 0  # packets and reads in a row that gave no frame
-        for packet in self._packets():
-            if packet.stream.index != self._stream.index:
-                continue
-            try:
-                frames = packet.decode()
-            except av.error.FFmpegError:
-                self._damage()
-                frames = []
-                futile += 1
-                if futile > GIVE_UP:
-                    self.gave_up = True
-                    return
-            for frame in frames:
-                futile = 0
-                yield frame
+        ours = (packet for packet in self._packets() if packet.stream.index == self._stream.index)
+        self.gave_up |= not (yield from decode_past_damage(ours, self._damage, GIVE_UP))
 
     def _packets(self) -> Iterator["av.Packet[Any]"]:
         failures = 0
@@ -186,11 +168,11 @@ class Timeline:
         The time rises with every call. A jump is 0 but at the seam of two recordings, which is made `LOOP_GAP` wide:
         longer than what a body is held for, so that everybody begins anew.
         """
-        if math.isnan(stamp):
-            stamp = self._since + self._step + (self._first or 0.0) if self._first is not None else 0.0
         if self._first is None:
-            self._first = stamp
+            self._first = 0.0 if math.isnan(stamp) else stamp
             return 0.0, 0.0
+        if math.isnan(stamp):
+            stamp = self._first + self._since + self._step
         step = stamp - self._first - self._since
         if step > JUMP_S or step < -BACK_S:
             self._since += LOOP_GAP
@@ -221,9 +203,39 @@ def open_film(ref: str, patience: float = OPEN_TIMEOUT) -> tuple[IO[bytes] | Non
         return file, av.open(place, mode="r", metadata_errors="replace")
     except (av.error.FFmpegError, ValueError) as error:
         file.close()
-        if isinstance(error, OSError) and error.errno in (23, 24):
+        if isinstance(error, OSError) and error.errno in (errno.ENFILE, errno.EMFILE):
             raise SourceError(f"{shown(ref)} cannot be read: {_reason(error)}") from None
-        raise SourceError(f"no readable video in {shown(ref)}: is it complete, and really a video?") from None
+        raise no_video(ref) from None
+
+
+def no_video(ref: str) -> SourceError:
+    """Return what to say of a file or address that holds nothing to be read."""
+    if is_address(ref):
+        return SourceError(f"no readable video at {shown(ref)}: download it first and give the file")
+    return SourceError(f"no readable video in {shown(ref)}: is it complete, and really a video?")
+
+
+def decode_past_damage(
+    packets: Iterable["av.Packet[Any]"], damage: Callable[[], None], give_up: int
+) -> Generator[av.VideoFrame, None, bool]:
+    """Yield the frames of packets; return whether they were read to their end.
+
+    damage: called for each packet that cannot be decoded; after more than `give_up` of them in a row no more is read.
+    """
+    futile = 0
+    for packet in packets:
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError:
+            damage()
+            frames = []
+            futile += 1
+            if futile > give_up:
+                return False
+        for frame in frames:
+            futile = 0
+            yield frame
+    return True
 
 
 def choose_stream(container: InputContainer) -> VideoStream | None:
@@ -282,5 +294,9 @@ def _is_utf8(name: bytes) -> bool:
 
 def _reason(error: OSError) -> str:
     """Return what keeps a file from being read and what to do."""
-    told = {13: "permission denied", 24: "too many open files: raise the limit (ulimit -n)", 2: "it is gone"}
+    told = {
+        errno.EACCES: "permission denied",
+        errno.EMFILE: "too many open files: raise the limit (ulimit -n)",
+        errno.ENOENT: "it is gone",
+    }
     return told.get(error.errno or 0, (error.strerror or str(error)).lower())
