@@ -5,8 +5,6 @@ if __name__ == "__main__":  # before the slow imports
 
     end_at_once()
 
-import dataclasses
-import math
 import sys
 import threading
 import time
@@ -19,40 +17,29 @@ from engine.command.lifecycle import starting
 from engine.command.messages import LogFormat
 from engine.session import Backend, Encoder, Precision, open_encoder
 from engine.spec import TokenizerFiles, load_tokenizer
-from stream.codec.encode import Hop, Pipeline
 from stream.command.gauges import show_control, show_run, show_writer
 from stream.command.heap import share_heap
 from stream.command.metrics import Monitor, split_address
 from stream.command.report import Report
+from stream.command.run import Pace, Run
 from stream.command.service import Service
+from stream.command.source import SourceFlags, open_source
 from stream.errors import TokenizerError
 from stream.log.background import LogWriter
 from stream.log.reader import LogReader
-from stream.motion.clock import SLOWEST, SURPLUS
-from stream.motion.projection import Dims
-from stream.pose.choice import PoseChoice, check_pose_size
 from stream.publish.control import FAREWELL, ControlServer
 from stream.publish.history import SECONDS
 from stream.publish.outlet import LINGER, QUEUED
 from stream.publish.publisher import STATUS_INTERVAL, Publisher
-from stream.sources.address import is_address
-from stream.sources.base import PoseFrame, PoseSource, Rate
-from stream.sources.camera import check_camera
-from stream.sources.demo import DemoSource
-from stream.sources.joints import JointsSource
-from stream.sources.panoptic import PanopticSource
-from stream.sources.threaded import Threaded
+from stream.sources.base import PoseSource
 from stream.wire.packets import check_stream_name
 from stream.wire.security import Security
-
-FEW = 2
-"""People shown by the demo unless asked otherwise."""
 
 LATENCY = "the capture of a hop's last frame to the publication of its tokens"
 
 
-@dataclass(frozen=True)
-class Config:
+@dataclass(frozen=True, kw_only=True)
+class Config(SourceFlags):
     """Turn the motion of people into packets of tokens and publish them over ZeroMQ.
 
     Give one source: --camera, --video, --panoptic, --joints or --demo.
@@ -70,28 +57,8 @@ class Config:
         "keeping and watching": ("log", "metrics", "log_format"),
     }  # fmt: skip
 
-    camera: int | None = None
-    """Number of a camera of this machine, from 0."""
-    video: str | None = None
-    """Video file, or address of a film or of a live stream: rtsp://..., http://... (MJPEG, HLS)."""
-    live: bool | None = None
-    """Take the address of --video for a live stream, whose newest frame wins, or with --no-live for a film, of which
-    every frame is read once. By default a film is what tells how long it lasts."""
-    panoptic: str | None = None
-    """CMU Panoptic sequence: its folder, its folder of poses or an archive (tar, tar.gz, tar.bz2, tar.xz, zip)."""
-    panoptic_camera: str | None = None
-    """HD camera of the recording through which 2D tokenizers see it, such as 00_03 (the default)."""
-    joints: str | None = None
-    """Recording of joints in the form that training reads: FILE.npz, or FILE.npz:CLIP for one clip by number or name.
-    2D tokenizers see it from the front."""
-    demo: bool = False
-    """Built-in motion: people who walk and wave."""
-    loop: bool = False
-    """Start a file or recording again at its end; every round begins with reset states."""
     tokenizer: str | None = None
     """Name of a shipped tokenizer or a tokenizer directory; by default heatmap2d-f8 or heatmap3d-f8, as --dims says."""
-    dims: Dims | None = None
-    """2d: image coordinates, px; 3d: cm. By default those of the tokenizer, else 2d."""
     backend: Backend = "auto"
     """Engine that runs the tokenizer; auto takes a TensorRT engine built for the GPU here, else times the others and
     takes the fastest."""
@@ -111,24 +78,6 @@ class Config:
     """Go without keys: anybody who can reach the address may read, and listen in."""
     stream: str | None = None
     """Name of the stream in topics and packets; by default the kind of the source."""
-    rate: Rate = "realtime"
-    """Speed of files, recordings and the demo: realtime, or max for as fast as possible."""
-    fps: float = 30.0
-    """Frames per second of the fixed clock; the shipped tokenizers were trained at 30."""
-    max_persons: int | None = None
-    """Most people to follow at once: by default 6 with movenet, 2 with mediapipe, for a recording everybody; for the
-    demo, how many there are (2)."""
-    pose: PoseChoice = "auto"
-    """What finds people in images: movenet (2D, ships with kinetoken) or mediapipe (2D and 3D); auto takes movenet for
-    2D tokenizers and mediapipe for 3D ones."""
-    pose_size: int | None = None
-    """Longer side, px, at which movenet looks at images, a multiple of 32: larger finds smaller people and takes
-    longer. By default 256, or 448 while somebody is small."""
-    pose_model: str | None = None
-    """MediaPipe pose landmarker (.task), for --pose mediapipe; by default KINETOKEN_POSE_MODEL, the cache, or a
-    download on first use."""
-    duration: float = 0.0
-    """Stop after so many seconds of the source; 0 for no limit."""
     wait: float = 0.0
     """Wait up to so many seconds for a first subscriber before starting, so that it misses nothing."""
     keyframe: float = 0.0
@@ -143,34 +92,11 @@ class Config:
 
     def __post_init__(self) -> None:
         """Raise ValueError for flags that are out of range or do not go together."""
-        sources = [name for name in ("camera", "video", "panoptic", "joints") if getattr(self, name) is not None]
-        sources += ["demo"] * self.demo
-        if len(sources) != 1:
-            given = " and ".join(f"--{name}" for name in sources) or "none"
-            raise ValueError(f"give one source, --camera, --video, --panoptic, --joints or --demo; given: {given}")
+        self.check_source()
         if self.stream is not None:
             check_stream_name(self.stream)
-        if self.camera is not None and self.camera < 0:
-            raise ValueError(f"--camera {self.camera}: cameras count from 0")
-        if self.panoptic_camera and (self.panoptic is None or self.dims == "3d"):
-            raise ValueError("--panoptic-camera goes with --panoptic in 2d")
-        if self.loop and (self.live_images or self.demo):
-            raise ValueError(
-                "--loop goes with a --video file (a film at an address: --no-live), --panoptic or --joints"
-            )
-        if self.live is not None and not is_address(self.video or ""):
-            raise ValueError("--live and --no-live go with the address of a --video")
-        if self.rate == "max" and self.live_images:
-            raise ValueError(
-                "--rate max is for files and recordings; a camera or live address sets its own pace (a film: --no-live)"
-            )
-        if not SLOWEST <= self.fps <= 240:
-            raise ValueError(f"--fps {self.fps:g}: from {SLOWEST:g} to 240")
-        if self.max_persons is not None and self.max_persons < 1:
-            raise ValueError(f"--max-persons {self.max_persons}: at least 1")
-        check_pose_size(self.pose_size)
-        if min(self.duration, self.wait, self.keyframe, self.history) < 0:
-            raise ValueError("--duration, --wait, --keyframe and --history are seconds, 0 or more")
+        if min(self.wait, self.keyframe, self.history) < 0:
+            raise ValueError("--wait, --keyframe and --history are seconds, 0 or more")
         if self.metrics is not None:
             split_address(self.metrics)
         _ = self.security
@@ -179,22 +105,6 @@ class Config:
     def security(self) -> Security:
         """Who may read. Raises ValueError for flags that do not go together."""
         return Security(self.keys, insecure=self.insecure)
-
-    @property
-    def live_images(self) -> bool:
-        """Whether images may come at a pace of their own; what an address gives shows when it is opened."""
-        return self.camera is not None or (is_address(self.video or "") and self.live is not False)
-
-    @property
-    def bounded(self) -> bool:
-        """Whether all packets of the run may wait in memory for slow readers: a recording at full speed, once."""
-        return self.rate == "max" and not self.loop and (not self.demo or self.duration > 0)
-
-    @property
-    def kind(self) -> str:
-        """The source's kind, which names the stream unless --stream does."""
-        recorded = (name for name in ("camera", "video", "panoptic", "joints") if getattr(self, name) is not None)
-        return next(recorded, "demo")
 
 
 EXAMPLES = """
@@ -246,7 +156,8 @@ def main(config: Config, stop: threading.Event) -> None:
         resources.callback(service.stopping)
         if config.wait and not _wait(publisher, config.wait, stop, service) and not stop.is_set():
             report.say(f"no subscriber within {config.wait:g} s: starting without one", "no subscriber")
-        run = _Run(config, encoder, source, publisher, report, monitor)
+        pace = Pace(fps=config.fps, keyframe=config.keyframe, duration=config.duration, max_persons=config.max_persons)
+        run = Run(pace, encoder, source, publisher, report, monitor)
         if monitor:
             show_run(monitor, run)
         run.go(stop, service, control)
@@ -280,144 +191,6 @@ def _wait(publisher: Publisher, seconds: float, stop: threading.Event, service: 
         if publisher.wait_for_subscriber(min(left, STATUS_INTERVAL), stop):
             return True
     return False
-
-
-def open_source(config: Config, axes: int, stop: threading.Event) -> PoseSource:
-    """Open the source that is named, for a tokenizer of 2 or 3 axes. Raises SourceError, PoseModelError."""
-    dims: Dims = "3d" if axes == 3 else "2d"
-    if config.demo:
-        return DemoSource(dims, config.rate, stop, config.fps, config.max_persons or FEW)
-    if config.panoptic is not None:
-        return PanopticSource(config.panoptic, dims, config.rate, stop, config.loop, config.panoptic_camera)
-    if config.joints is not None:
-        return JointsSource(config.joints, dims, config.rate, stop, config.loop)
-    if config.camera is not None:
-        check_camera(config.camera)
-    from stream.pose.source import open_vision  # OpenCV takes a moment to import: only where there are images
-
-    ref = config.camera if config.camera is not None else config.video
-    assert ref is not None  # one source is given: Config checks it
-    return open_vision(
-        ref,
-        dims,
-        rate=config.rate,
-        stop=stop,
-        loop=config.loop,
-        live=config.live,
-        max_persons=config.max_persons,
-        pose=config.pose,
-        pose_size=config.pose_size,
-        pose_model=config.pose_model,
-        fps=config.fps,
-    )
-
-
-class _Run:
-    """One run from the first frame to the goodbye."""
-
-    def __init__(
-        self,
-        config: Config,
-        encoder: Encoder,
-        source: PoseSource,
-        publisher: Publisher,
-        report: Report,
-        monitor: Monitor | None,
-    ) -> None:
-        self._config, self._source, self._publisher, self.report = config, source, publisher, report
-        self._monitor = monitor
-        self._spec = encoder.spec
-        hops_per_second = config.fps / encoder.spec.hop
-        self._feed = Threaded(source)
-        self._pipeline = Pipeline(encoder, config.fps, keyframe=math.ceil(config.keyframe * hops_per_second))
-        self._frames = self._packets = 0
-
-    @property
-    def counters(self) -> dict[str, int]:
-        """Totals since the start: frames, packets, and what was left out by cause. May be read from any thread."""
-        counts = dict(self._source.counts)
-        not_looked_at = counts.pop(SURPLUS, 0)
-        counters = {"frames": self._frames + not_looked_at, "packets": self._packets, **counts}
-        if surplus := self._pipeline.surplus + not_looked_at:
-            counters[SURPLUS] = surplus
-        return counters
-
-    @property
-    def people(self) -> int:
-        """How many are encoded now."""
-        return self._pipeline.people
-
-    @property
-    def waiting(self) -> int:
-        """Frames that wait to be encoded."""
-        return self._feed.depth
-
-    def go(self, stop: threading.Event, service: Service, control: ControlServer) -> None:
-        """Encode and publish; whatever ends it, the hops in hand go out and the readers hear a goodbye."""
-        reason = "failed"
-        try:
-            reason = self._consume(stop, service, control)
-        finally:
-            try:
-                self._publish(self._pipeline.flush())
-                self._publisher.goodbye(reason)
-            finally:
-                self.report.frame(0, self.counters)
-                if self._frames and not self._packets and reason == "source ended":
-                    self.report.say(
-                        f"nobody was found in the {self._frames} frames of {self._source.label}: people must be seen "
-                        "whole, upright and not too small",
-                        "nobody found",
-                    )
-                self.report.end(reason)
-                self._source.close()
-                self._feed.close()
-
-    def _consume(self, stop: threading.Event, service: Service, control: ControlServer) -> str:
-        begin = time.monotonic()
-        first: float | None = None
-        limit = self._config.duration or math.inf
-        for frame in self._feed:
-            if frame is not None:
-                first = frame.time if first is None else first
-                if frame.time - first >= limit:
-                    return "duration over"
-                self._frames += 1
-                self._publish(self._pipeline.push(self._limited(frame)))
-                self.report.frame(self._pipeline.people, self.counters)
-            elif time.monotonic() - begin >= limit:
-                return "duration over"
-            self._publisher.status(self._pipeline.people, self.counters)
-            control.check()
-            service.beat()
-        return "stopped" if stop.is_set() else "source ended"
-
-    def _limited(self, frame: PoseFrame) -> PoseFrame:
-        """Leave out the people of a recording beyond --max-persons, highest ids first."""
-        most = self._config.max_persons
-        if most is None or len(frame.people) <= most:
-            return frame
-        return dataclasses.replace(frame, people={track: frame.people[track] for track in sorted(frame.people)[:most]})
-
-    def _publish(self, hops: list[Hop]) -> None:
-        for hop in hops:
-            self._publisher.publish(
-                track=hop.track,
-                frame=hop.frame,
-                t=hop.captured_ns,
-                wall=time.time_ns() - (time.monotonic_ns() - hop.captured_ns),
-                fps=self._config.fps,
-                hop=self._spec.hop,
-                tokenizer=self._spec.label,
-                ids=hop.ids,
-                box=hop.box,
-                unit=self._source.unit,
-                observed=hop.observed,
-                reset=hop.reset,
-            )
-            if self._monitor and hop.observed >> (self._spec.hop - 1) & 1:  # else it waited for the end of a gap
-                self._monitor.latency((time.monotonic_ns() - hop.captured_ns) / 1e9)
-        self._packets += len(hops)
 
 
 def _find_tokenizer(config: Config) -> TokenizerFiles:

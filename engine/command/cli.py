@@ -18,7 +18,7 @@ import threading
 import traceback
 import types
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -202,7 +202,10 @@ def exit_codes_of(config: type[Any]) -> list[int]:
 
 def _parser(config: type[Any], prog: str, examples: str) -> ArgumentParser:
     docs = docstring_parser.parse_from_object(config)
-    helps = {param.arg_name: param.description for param in docs.params}
+    documented = (
+        docstring_parser.parse_from_object(each).params for each in reversed(config.__mro__) if is_dataclass(each)
+    )
+    helps = {param.arg_name: param.description for params in documented for param in params}
     codes = "\n".join(f"  {code:<3} {EXIT_CODES[code]}" for code in exit_codes_of(config))
     parser = ArgumentParser(
         prog=prog,
