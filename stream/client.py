@@ -17,7 +17,7 @@ from stream.subscribe.fetch import find_tokenizer
 from stream.subscribe.heard import Clock, Heard
 from stream.subscribe.link import EVENTS, LINK, LinkKeeper
 from stream.subscribe.reorder import Order
-from stream.subscribe.repair import Repairer
+from stream.subscribe.repair import Handling, Repairer
 from stream.wire.packets import (
     Goodbye,
     Message,
@@ -239,20 +239,18 @@ class TokenStream:
             self._count_invalid(frame)
             return
         self.heard_at = monotonic / 1e9
-        if self._link.heard() and self._repairer:
-            self._repairer.hope()
+        restored = self._link.on_message(message.interval if isinstance(message, Status) else None)
+        if restored and self._repairer:
+            self._repairer.on_link_restored()
         if isinstance(message, Packet) and self._track not in (None, message.track):
             return
         self._enter_epoch(message)
-        if isinstance(message, Status):
-            self._link.beat(message.interval)
-        if self._repairer:
-            self._repairer.hear(message)
+        handling = self._repairer.on_message(message) if self._repairer else Handling()
         if isinstance(message, Status) and not self._subscribed:
             self._prepare(message)
-        heard = Heard(message, frame, wall, monotonic, clock=self.clock(message.stream))
+        heard = Heard(message, frame, wall, monotonic, clock=handling.clock)
         if isinstance(message, Packet):
-            self._order.arrive(heard, hold=self._repairer is not None and self._repairer.holds(message.stream))
+            self._order.arrive(heard, handling.hold, handling.first)
         elif isinstance(message, Goodbye):
             self._farewells[message.stream] = heard
             if not self._repairer:
@@ -279,7 +277,7 @@ class TokenStream:
         if drained:
             self._link.mend()
         if self._repairer:
-            self._repairer.tend(drained, self._link.silent)
+            self._repairer.step(drained, self._link.silent)
         for stream in [name for name in self._farewells if not self._order.lacks(name)]:
             self._order.ready.append(self._farewells.pop(stream))
 
@@ -287,8 +285,8 @@ class TokenStream:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         if self._repairer:
-            for asker in self._repairer.askers.values():
-                poller.register(asker.socket, zmq.POLLIN)
+            for client in self._repairer.clients.values():
+                poller.register(client.socket, zmq.POLLIN)
         poller.poll(max(0, int(seconds * 1000)) + 1)
 
     def _next(self) -> Heard | None:
@@ -338,7 +336,7 @@ class TokenStream:
         if label in self._failures:
             raise self._failures[label]
         try:
-            return find_tokenizer(label, self._repairer.asker(self._decoding) if self._repairer else None)
+            return find_tokenizer(label, self._repairer.client(self._decoding) if self._repairer else None)
         except TokenizerError as error:
             if len(self._failures) < FAILURES:
                 self._failures[label] = error

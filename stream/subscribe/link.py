@@ -66,14 +66,15 @@ class LinkKeeper:
         """Whether nothing has come for too long."""
         self.reconnects = 0
 
-    def beat(self, interval: float) -> None:
-        """Note that there was a status, and that the next one is `interval` seconds away at most."""
-        self._beats += 1
-        if self._beats > 1:  # one alone may come from somebody who is only starting
-            self._limit = self._patience = max(SHORTEST, BEATS * interval)
+    def on_message(self, interval: float | None) -> bool:
+        """Note that a message came; tell whether it ends a silence.
 
-    def heard(self) -> bool:
-        """Note that something was heard; tell whether it ends a silence."""
+        interval: for a status, seconds to the next one at most; None for other messages.
+        """
+        if interval is not None:
+            self._beats += 1
+            if self._beats > 1:  # one alone may come from somebody who is only starting
+                self._limit = max(SHORTEST, BEATS * interval)
         ended, self.silent = self.silent, False
         self._last, self._patience = time.monotonic(), self._limit
         return ended

@@ -67,9 +67,15 @@ class Order:
         """Yield the tracks of a stream."""
         return (key for key in list(self._tracks) if key[0] == stream)
 
-    def arrive(self, heard: Heard, hold: bool) -> None:
-        """Take a packet that came; with `hold`, one after a gap or of a track that has not joined waits."""
+    def arrive(self, heard: Heard, hold: bool, first: int | None = None) -> None:
+        """Take a packet that came; with `hold`, one after a gap or of a track that has not joined waits.
+
+        first: where its track begins, if it has not joined and that is known. Where tracks were forgotten it may be one
+        of them: it begins, or goes on, with this packet.
+        """
         key, seq = heard.key, heard.packet.seq
+        if first is not None:
+            self.join(key, seq if self.forgetful else first)
         track = self._track(key)
         sequence = track.sequence
         if seq in track.filled:
@@ -107,6 +113,17 @@ class Order:
             track.sequence.join(min([first, *track.waiting[:1]]))
             track.warm = warm
             self._advance(key, track)
+
+    def begin(self, key: Key, first: int) -> None:
+        """Let a track that began after the reader joined begin with `first`.
+
+        Where tracks were forgotten it may be one of them: it goes on with the first packet that waits, if one does.
+        """
+        track = self.known(key)
+        if not self.forgetful:
+            self.join(key, first)
+        elif track and track.waiting:
+            self.join(key, track.waiting[0])
 
     def expect(self, key: Key, last: int) -> None:
         """Note that a track that has joined was published up to `last`."""

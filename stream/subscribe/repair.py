@@ -1,10 +1,23 @@
-"""Asks producers for the packets that a reader misses: where it joins, after gaps, and at the end of each epoch."""
+"""Asks producers for the packets that a reader misses: where it joins, after gaps, and at the end of each epoch.
+
+What is known of each producer, and whether it can be asked, is the machine of `stream.subscribe.producer_state`. Here
+are the requests that follow from it, in the order in which a reader makes them:
+
+1. A status names the control socket: Ping (for its clock) and Snapshot (which tracks there are, up to which packet). A
+   reader that goes on from an earlier epoch asks Info first, and a Snapshot of each epoch that ran since.
+2. A track has a gap: Replay of the first range that is missing; one request a track at a time.
+3. Every `LOOK_S`: Snapshot again, so that packets lost at the end of a track are found without a packet after them.
+
+What always holds between two calls of `step`: no gap stays open for longer than `GIVE_UP_S` without a packet of it
+coming (`GIVE_UP_CUT_S` during a silence), none stays open while nothing is to be held for its stream, and every
+packet that was published and does not come is counted as lost or stale exactly once.
+"""
 
 import math
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -13,6 +26,7 @@ from stream.errors import WireError
 from stream.subscribe.account import STREAMS, Key
 from stream.subscribe.control_client import Asker, control_address
 from stream.subscribe.heard import Clock, Heard
+from stream.subscribe.producer_state import Contact, Event, ProducerState, Start
 from stream.subscribe.reorder import TRACKS, Order, Track
 from stream.wire.packets import LARGEST, Goodbye, Message, Packet, PacketError, Status, decode
 from stream.wire.requests import (
@@ -29,53 +43,38 @@ from stream.wire.requests import (
 )
 from stream.wire.security import OPEN, Security
 
-PATIENCE = 5.0
+GIVE_UP_S = 5.0
 """Seconds that packets wait behind a gap of which no part comes, before the gap is given up."""
 
-PATIENCE_CUT = 20.0
+GIVE_UP_CUT_S = 20.0
 """The same while the producer is not heard at all: there is nothing new that waits, and the link may come back."""
 
 WARM_UP = 16
 """Packets before the live edge by which a decoder is prepared, unless the last reset is nearer."""
 
-GRACE = 0.5
+GRACE_S = 0.5
 """Seconds for which a packet that was published may be on its way before it counts as missing."""
 
-LOOK = 5.0
+LOOK_S = 5.0
 """Seconds between two looks at whether the newest packets of every track have come."""
 
-PROBE = 1.0
+PROBE_S = 1.0
 """Seconds between two questions to a control socket that does not answer."""
 
-CLOCK = 60.0
-"""Seconds for which the best reading of a producer's clock stays better than a newer one that took longer."""
-
-ASKERS = 16
+CLIENTS = 16
 """Control sockets that are asked at once, the most recent ones."""
 
 
-@dataclass(slots=True)
-class _Source:
-    """What is known of one stream's producer.
+class Handling(NamedTuple):
+    """What is to be done with a message.
 
-    whole: every track of the epoch is known, those that began before we joined and those after. behind: we heard or
-    have packets of an earlier epoch or run, and go on from there. refused: the control socket knows no such stream.
-    told: a status was heard. at: after how many packets we joined. hop: seconds that a packet spans.
+    hold: a packet behind a gap waits. first: the seq with which its track begins, if it has not; None where that is not
+    known. clock: how the producer's clock goes, if known.
     """
 
-    epoch: bytes = b""
-    told: bool = False
-    asker: Asker | None = None
-    asked: bool = False
-    whole: bool = False
-    behind: bool = False
-    was_whole: bool = False
-    refused: bool = False
-    at: int | None = None
-    hop: float = 0.0
-    look_due: float = 0.0
+    hold: bool = False
+    first: int | None = None
     clock: Clock | None = None
-    clock_read: int = 0
 
 
 class Repairer:
@@ -96,155 +95,139 @@ class Repairer:
         max_lag: float | None,
         security: Security = OPEN,
     ) -> None:
-        self.askers: OrderedDict[str, Asker] = OrderedDict()
+        self.clients: OrderedDict[str, Asker] = OrderedDict()
         self._order, self._connect, self._since = order, connect, dict(since)
         self._track, self._warm_up, self._max_lag = track, warm_up, max_lag
         self._resumed = {stream for stream, _, _ in since}
         self._security = security
-        self._sources: OrderedDict[str, _Source] = OrderedDict()
+        self._producers: OrderedDict[str, ProducerState] = OrderedDict()
         self._asking: set[Key] = set()
         self._ends: dict[Key, tuple[int, float]] = {}  # newest seq by a late look, and when to act on it
 
-    def hear(self, message: Message) -> None:
-        """Note what a message tells of its producer. Call it for every one, before the packet goes into the order."""
-        source = recall(self._sources, message.stream, _Source, STREAMS)
+    def on_message(self, message: Message) -> Handling:
+        """Note what a message tells of its producer, and tell how to handle it. Call it for every one."""
+        stream = message.stream
+        resumed = stream in self._resumed
+        producer = recall(self._producers, stream, ProducerState, STREAMS)
         if isinstance(message, Status):
-            source.told = True
-            self._locate(source, message.control)
-            if not source.asked or message.epoch != source.epoch:
-                source.at = message.published
+            producer.name(self._named(producer, message.control))
         elif isinstance(message, Packet):
-            source.hop = message.hop / message.fps
-        if message.epoch != source.epoch:
-            source.behind = bool(source.epoch) or message.stream in self._resumed
-            source.epoch, source.asked, source.refused = message.epoch, False, False
-            source.was_whole, source.whole = source.whole, False
-        if source.asker and not source.asked and source.asker.free:
-            source.asked = True
-            source.asker.ask(Ping(id=0, t=time.monotonic_ns()))
-            self._ask(source, Info(id=0) if source.behind else self._snapshot(message.stream, source))
+            producer.hop_s = message.hop / message.fps
+        if message.epoch != producer.epoch:
+            producer.enter_epoch(message.epoch, resumed)
+        if isinstance(message, Status) and producer.contact is Contact.UNASKED:
+            producer.published = message.published
+        if producer.contact is Contact.UNASKED and producer.client and producer.client.free:
+            producer.client.ask(Ping(id=0, t=time.monotonic_ns()))
+            catch_up = producer.start is not Start.LIVE and not producer.listed
+            producer.client.ask(Info(id=0) if catch_up else self._snapshot(stream, producer))
+            producer.on(Event.SENT)
         if isinstance(message, Goodbye):
             for track, last in message.last:
-                self._end((message.stream, track, message.epoch), last, source)
-        elif isinstance(message, Packet) and source.whole:
-            # The track is one of those that began after we joined, unless it has joined.
-            self._begin((message.stream, message.track, message.epoch), source, message.seq)
-
-    def holds(self, stream: str) -> bool:
-        """Whether packets behind a gap should wait: there is somebody to ask for those before.
-
-        A reader that goes on from earlier waits for the first status to tell who: a packet may overtake it.
-        """
-        source = self._sources.get(stream)
-        if source is not None and not source.told:
-            return stream in self._resumed
-        return source is not None and source.asker is not None and source.asker.alive and not source.refused
+                self._end((stream, track, message.epoch), last, producer)
+        first = None
+        if isinstance(message, Packet) and producer.listed:  # all tracks that are not known began after we joined
+            first = self._first((stream, message.track, message.epoch))
+        return Handling(producer.should_hold(resumed), first, producer.clock)
 
     def clock(self, stream: str) -> Clock | None:
         """Return how a producer's clock goes, if known."""
-        source = self._sources.get(stream)
-        return source.clock if source else None
+        producer = self._producers.get(stream)
+        return producer.clock if producer else None
 
-    def asker(self, stream: str) -> Asker | None:
-        """Return who asks the control socket of a stream, if it has one."""
-        source = self._sources.get(stream)
-        return source.asker if source else None
+    def client(self, stream: str) -> Asker | None:
+        """Return the client of a stream's control socket, if it has one."""
+        producer = self._producers.get(stream)
+        return producer.client if producer else None
 
-    def hope(self) -> None:
+    def on_link_restored(self) -> None:
         """Note that the link has come back after a silence: ask all again over fresh links, and look what is new."""
-        for asker in self.askers.values():
-            asker.hope()
-        for source in self._sources.values():
-            source.look_due = 0.0
+        for client in self.clients.values():
+            client.hope()
+        for producer in self._producers.values():
+            producer.look_due = 0.0
 
-    def tend(self, drained: bool, silent: bool) -> None:
+    def step(self, drained: bool, silent: bool) -> None:
         """Take answers, ask for what is missing, give up what does not come. Call it often.
 
         drained: all that has come was read. silent: nothing has come for a while.
         """
-        for asker in list(self.askers.values()):
-            for request, reply in asker.receive():
-                self._answer(asker, request, reply)
+        for client in list(self.clients.values()):
+            for request, reply in client.receive():
+                self._on_reply(client, request, reply)
         if drained:
             self._note_ends()
         for key, track in list(self._order.open.items()):
-            self._mend(key, track, silent)
+            self._fill_gap(key, track, silent)
         if not silent:
             self._look()
 
     def close(self) -> None:
-        """Close all links to control sockets. Safe to call twice."""
-        for asker in self.askers.values():
-            asker.close()
+        """Close all links to control sockets. Idempotent."""
+        for client in self.clients.values():
+            client.close()
 
-    def _locate(self, source: _Source, told: str) -> None:
+    def _named(self, producer: ProducerState, told: str) -> Asker | None:
+        """Return the client of the control socket that a status names, None if it names none that can be asked."""
         address = control_address(self._connect, told)
-        if address is None:
-            source.asker = None
-        elif source.asker is None or source.asker.address != address:
-            source.asker, source.asked = self._asker(address), False
-
-    def _asker(self, address: str) -> Asker | None:
-        if address not in self.askers:
+        if address is None or (producer.client and producer.client.address == address):
+            return producer.client if address else None
+        if address not in self.clients:
             try:
-                self.askers[address] = Asker(address, self._security)
+                self.clients[address] = Asker(address, self._security)
             except WireError:  # such as port 99999
                 return None
-        self.askers.move_to_end(address)
-        if len(self.askers) > ASKERS:
-            _, oldest = self.askers.popitem(last=False)
-            for source in self._sources.values():
-                if source.asker is oldest:
-                    source.asker = None
+        self.clients.move_to_end(address)
+        if len(self.clients) > CLIENTS:
+            _, oldest = self.clients.popitem(last=False)
+            for other in self._producers.values():
+                if other.client is oldest:
+                    other.name(None)
             oldest.close()
-        return self.askers[address]
+        return self.clients[address]
 
-    def _ask(self, source: _Source, request: Request) -> None:
-        if source.asker:
-            source.asker.ask(request)
+    def _snapshot(self, stream: str, producer: ProducerState) -> Snapshot:
+        producer.look_due = time.monotonic() + LOOK_S
+        at = None if producer.listed or producer.start is not Start.LIVE else producer.published
+        return Snapshot(id=0, stream=stream, epoch=producer.epoch, track=self._track or 0, at=at)
 
-    def _snapshot(self, stream: str, source: _Source) -> Snapshot:
-        source.look_due = time.monotonic() + LOOK
-        at = None if source.whole or source.behind else source.at
-        return Snapshot(id=0, stream=stream, epoch=source.epoch, track=self._track or 0, at=at)
+    def _first(self, key: Key) -> int:
+        """Return the seq of the first packet that is wanted of a track all of which is wanted."""
+        return self._since.get(key, -1) + 1
 
-    def _begin(self, key: Key, source: _Source, seen: int | None = None) -> None:
-        """Let a track begin with its first packet, if all that began before we joined are known.
+    def _holds(self, stream: str) -> bool:
+        producer = self._producers.get(stream)
+        return producer is not None and producer.should_hold(stream in self._resumed)
 
-        Where some were forgotten it may be one of them: it begins, or goes on, with the packet that was `seen`.
-        """
-        if source.whole and not self._order.forgetful:
-            self._order.join(key, self._since.get(key, -1) + 1)
-        elif source.whole and seen is not None:
-            self._order.join(key, seen)
-
-    def _end(self, key: Key, last: int, source: _Source) -> None:
+    def _end(self, key: Key, last: int, producer: ProducerState) -> None:
         """Note what a goodbye tells of a track."""
         if self._track not in (None, key[1]):
             return
-        if self.holds(key[0]):
-            self._begin(key, source)
+        if self._holds(key[0]):
+            if producer.listed:
+                self._order.join(key, self._first(key))
             self._order.expect(key, last)
         else:
             self._order.end(key, last)
 
-    def _answer(self, asker: Asker, request: Request, reply: Reply | None) -> None:
+    def _on_reply(self, client: Asker, request: Request, reply: Reply | None) -> None:
+        """Take the answer to a request; None: it was given up."""
         if isinstance(request, Replay):
             key = (request.stream, request.track, request.epoch)
             self._asking.discard(key)
             if isinstance(reply, ReplayReply) and _fits(request, reply):
-                self._fill(key, reply)
+                self._on_replay(key, reply)
             elif reply is not None:  # a refusal: it knows nothing of them
                 self._order.give_up(key, request.last)
         elif isinstance(request, Ping) and isinstance(reply, Pong):
-            self._note_clock(asker, request, reply)
+            self._on_pong(client, request, reply)
         elif isinstance(request, Info):
-            self._catch_up(asker, reply)
+            self._on_info(client, reply)
         elif isinstance(request, Snapshot):
-            self._take_snapshot(request, reply)
+            self._on_snapshot(request, reply)
 
-    def _fill(self, key: Key, reply: ReplayReply) -> None:
-        """Put the packets of a reply in order; what it lacks between them can no longer be had."""
+    def _on_replay(self, key: Key, reply: ReplayReply) -> None:
+        """Put the packets of a reply in order; those missing between them can no longer be had."""
         wall, monotonic = time.time_ns(), time.monotonic_ns()
         for frame in reply.frames:
             try:
@@ -255,76 +238,75 @@ class Repairer:
             if heard.key == key and reply.first <= packet.seq < reply.next:
                 self._order.give_up(key, packet.seq - 1)
                 self._order.fill(heard)
-        # Whoever answers that it has nothing to go on with never will.
+        # A reply after which there is nothing to go on with is final.
         self._order.give_up(key, max(reply.next - 1, reply.first))
 
-    def _note_clock(self, asker: Asker, request: Ping, reply: Pong) -> None:
+    def _on_pong(self, client: Asker, request: Ping, reply: Pong) -> None:
         now = time.monotonic_ns()
         clock = Clock(
             offset=((reply.received - request.t) + (reply.sent - now)) // 2,
             round_trip=(now - request.t) - (reply.sent - reply.received),
         )
-        for source in self._sources.values():
-            if source.asker is not asker:
-                continue
-            old = now - source.clock_read > CLOCK * 1e9
-            if source.clock is None or old or clock.round_trip <= source.clock.round_trip:
-                source.clock, source.clock_read = clock, now
+        for producer in self._producers.values():
+            if producer.client is client:
+                producer.read_clock(clock, now)
 
-    def _catch_up(self, asker: Asker, reply: Reply | None) -> None:
+    def _on_info(self, client: Asker, reply: Reply | None) -> None:
         """Ask for the ends of the epochs that ran since the one we know, and of the running one."""
-        for stream, source in self._sources.items():
-            if source.asker is not asker or not source.behind or source.whole:
+        for stream, producer in self._producers.items():
+            if producer.client is not client or producer.start is Start.LIVE or producer.listed:
                 continue
             epochs: tuple[bytes, ...] = ()
             if isinstance(reply, InfoReply):
                 epochs = next((about.epochs for about in reply.streams if about.stream == stream), ())
             known = {key[2] for key in (*self._order.keys(stream), *self._since) if key[0] == stream}
-            known.discard(source.epoch)
+            known.discard(producer.epoch)
             first = next((index for index, epoch in enumerate(epochs) if epoch in known), 0)
-            if source.epoch in {epoch for _, _, epoch in self._since}:
+            if producer.epoch in {epoch for _, _, epoch in self._since}:
                 first = len(epochs)  # the running epoch is the one to go on with
             for epoch in epochs[first:]:
-                if epoch != source.epoch:
-                    asker.ask(Snapshot(id=0, stream=stream, epoch=epoch, track=self._track or 0))
-            asker.ask(self._snapshot(stream, source))
+                if epoch != producer.epoch:
+                    client.ask(Snapshot(id=0, stream=stream, epoch=epoch, track=self._track or 0))
+            client.ask(self._snapshot(stream, producer))
 
-    def _take_snapshot(self, request: Snapshot, reply: Reply | None) -> None:
-        source = self._sources.get(request.stream)
-        if source is None:
+    def _on_snapshot(self, request: Snapshot, reply: Reply | None) -> None:
+        producer = self._producers.get(request.stream)
+        if producer is None:
             return
-        running = request.epoch == source.epoch
+        running = request.epoch == producer.epoch
         if not isinstance(reply, SnapshotReply) or (reply.stream, reply.epoch) != (request.stream, request.epoch):
-            source.refused |= running and reply is not None
+            if running and reply is not None:
+                producer.on(Event.REFUSAL)
             return
+        late = running and producer.listed  # a look at tracks that have begun
         for track, last, reset in reply.tracks:
             key = (reply.stream, track, reply.epoch)
             if self._track not in (None, track):
                 continue
-            if running and source.whole and len(self._ends) < TRACKS:
-                self._ends.setdefault(key, (last, time.monotonic() + GRACE))
-            elif not (running and source.whole) and not self._order.forgetful:
-                self._join(key, last, reset, source, running)
+            if late and len(self._ends) < TRACKS:
+                self._ends.setdefault(key, (last, time.monotonic() + GRACE_S))
+            elif not late and not self._order.forgetful:
+                self._begin(key, last, reset, producer, running)
         following = max((track + 1 for track, _, _ in reply.tracks), default=0)
         # A reply that leads nowhere new ends the listing.
         goes_on = reply.more and request.track < following <= LARGEST
         if goes_on and self._track is None and not self._order.forgetful:
-            self._ask(source, msgspec.structs.replace(request, track=following))
-        elif running and not source.whole:
-            source.whole = True
+            if producer.client:
+                producer.client.ask(msgspec.structs.replace(request, track=following))
+        elif running and not producer.listed:
+            producer.listed = True
             for key in self._order.keys(reply.stream):
-                if key[2] == reply.epoch and (known := self._order.known(key)):
-                    self._begin(key, source, next(iter(known.waiting), None))
+                if key[2] == reply.epoch:
+                    self._order.begin(key, self._first(key))
 
-    def _join(self, key: Key, last: int, reset: int, source: _Source, running: bool) -> None:
+    def _begin(self, key: Key, last: int, reset: int, producer: ProducerState, running: bool) -> None:
         """Let a track begin where the reader is, and ask for what it lacks up to `last`."""
-        known = self._order.known(key)
-        warm = -1
+        follows, warm = producer.start is not Start.LIVE, -1
         if key in self._since:
-            first = self._since[key] + 1
-        elif source.behind and (running or source.was_whole or self._since):
+            first = self._first(key)
+        elif follows and (running or producer.start is Start.FOLLOWS_LISTED or self._since):
             first = 0
-        elif source.behind and not known:
+        elif follows and not self._order.known(key):
             return  # of an epoch in which we did not know who had been there before
         elif self._warm_up:
             first, warm = min(max(reset, last - WARM_UP + 1, 0), last + 1), last
@@ -339,42 +321,46 @@ class Repairer:
             if now < due:
                 continue
             del self._ends[key]
-            if (source := self._sources.get(key[0])) and source.epoch == key[2]:
-                self._begin(key, source)
+            producer = self._producers.get(key[0])
+            if producer and producer.epoch == key[2] and producer.listed:
+                self._order.begin(key, self._first(key))
             if (track := self._order.known(key)) and track.sequence.joined:
                 self._order.expect(key, last)
 
-    def _mend(self, key: Key, track: Track, silent: bool) -> None:
-        source = self._sources.get(key[0])
-        waited = time.monotonic() - track.since
-        patience = PATIENCE_CUT if silent else PATIENCE
+    def _fill_gap(self, key: Key, track: Track, silent: bool) -> None:
+        """Ask for the first packets that a track lacks, or give up all that it lacks."""
+        producer = self._producers.get(key[0])
+        patience = GIVE_UP_CUT_S if silent else GIVE_UP_S
         if self._max_lag is not None:
             patience = min(patience, self._max_lag)
-        if source is None or not self.holds(key[0]) or waited > patience:
+        waited = time.monotonic() - track.since
+        if producer is None or not self._holds(key[0]) or waited > patience:
             self._order.give_up(key, max([track.due, *track.held]))
-        elif (gap := track.gap) and key not in self._asking and source.asker and source.asker.free:
+        elif (gap := track.gap) and key not in self._asking and producer.client and producer.client.free:
             first, last = gap
-            if self._max_lag is not None and source.hop:
-                worth = math.ceil(self._max_lag / source.hop) + 1
+            if self._max_lag is not None and producer.hop_s:
+                worth = math.ceil(self._max_lag / producer.hop_s) + 1
                 if last - first >= worth:
                     self._order.give_up(key, last - worth, stale=True)
                     first = last - worth + 1
             self._asking.add(key)
-            source.asker.ask(Replay(id=0, stream=key[0], track=key[1], epoch=key[2], first=first, last=last))
+            producer.client.ask(Replay(id=0, stream=key[0], track=key[1], epoch=key[2], first=first, last=last))
 
     def _look(self) -> None:
-        """Ask now and then where all tracks are, and whether somebody who did not answer is there again."""
+        """Ask now and then where all tracks are, and whether a control socket that did not answer does so again."""
         now = time.monotonic()
-        for stream, source in self._sources.items():
-            if source.asker is None or now < source.look_due:
+        for stream, producer in self._producers.items():
+            client = producer.client
+            if client is None or now < producer.look_due:
                 continue
-            if source.whole and source.asker.alive:
-                source.asker.ask(self._snapshot(stream, source))
+            if producer.listed and client.alive:
+                client.ask(self._snapshot(stream, producer))
             else:
-                source.look_due = now + PROBE
-                source.asked = source.asked and source.asker.alive
-            if source.asker.free:
-                source.asker.ask(Ping(id=0, t=time.monotonic_ns()))
+                producer.look_due = now + PROBE_S
+                if not client.alive:
+                    producer.on(Event.UNANSWERED)
+            if client.free:
+                client.ask(Ping(id=0, t=time.monotonic_ns()))
 
 
 def _fits(request: Replay, reply: ReplayReply) -> bool:

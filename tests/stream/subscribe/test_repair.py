@@ -67,7 +67,7 @@ def test_what_is_published_after_joining_is_not_missed_even_if_it_is_lost_first(
 
 
 def test_the_end_of_a_track_is_filled_without_a_goodbye(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream.subscribe.repair.LOOK", 0.1)
+    monkeypatch.setattr("stream.subscribe.repair.LOOK_S", 0.1)
     with (
         Source() as source,
         Relay(source.address, lambda packet: packet.seq > 4) as relay,
