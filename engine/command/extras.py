@@ -7,7 +7,18 @@ from types import TracebackType
 
 from engine.errors import MissingPackageError
 
-_TRAIN = ("torch", "omegaconf", "PIL", "onnxscript", "safetensors", "tensorboard", "sklearn", "zstandard", "onnx")
+_TRAIN = (
+    "torch",
+    "omegaconf",
+    "PIL",
+    "onnxscript",
+    "safetensors",
+    "tensorboard",
+    "skimage",
+    "sklearn",
+    "zstandard",
+    "onnx",
+)
 
 EXTRAS = {
     **dict.fromkeys((*_TRAIN, "vector_quantize_pytorch"), "train"),

@@ -1,4 +1,8 @@
-"""Memory that cannot grow without end: the entries used most recently."""
+"""Memory that cannot grow without end: the entries used most recently.
+
+By hand and not cachetools, whose LRU cache takes every look at an entry for a use: here metrics, pages and answers look
+at what is remembered, and only a message of a stream or a packet of a track is to keep it.
+"""
 
 from collections import OrderedDict
 from collections.abc import Callable
