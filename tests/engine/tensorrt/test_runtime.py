@@ -1,48 +1,33 @@
-"""The TensorRT runtime: states on the device, buckets, recorded steps, release, refusals.
+"""The TensorRT runtime: states on the device, buckets, recorded steps, release.
 
 Without a GPU its logic runs against stand-ins (`gpu_fakes`); what only a GPU can show is marked `gpu`.
 """
 
 import ctypes
 import gc
-import shutil
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 
 from engine.build import Wanted, _target, build_tensorrt
-from engine.errors import EngineError, TokenizerError
-from engine.sample_windows import Windows, read_windows
+from engine.errors import EngineError
+from engine.sample_windows import read_windows
 from engine.session import open_decoder, open_encoder
-from engine.spec import TokenizerFiles, load_tokenizer, sha256, shipped
+from engine.spec import TokenizerFiles, load_tokenizer, shipped
 from engine.state import DeviceState, join, split
 from engine.tensorrt import cuda, cuda_graph
-from engine.tensorrt import manifest as manifests
 from engine.tensorrt import runtime as tensorrt
 from engine.tensorrt.library import Flavour
-from engine.tensorrt.manifest import Manifest, Tensor
-from engine.tensorrt.precision import load_graph
 from engine.tensorrt.state_pool import BLOCK
 from engine.verify import verify
-from gpu_fakes import FakeDriver, FakeGraph, fake_tensorrt
+from gpu_fakes import FakeGraph, fake_tensorrt
 from stream.codec.encode import Pipeline
 from stream.sources.base import PoseFrame
 from stream.sources.demo import demo_pose
-
-MOST = 4
-NAME = "heatmap2d-f8"
-
-
-def short(tokenizer: TokenizerFiles) -> Windows:
-    """A few hops of the built-in motion, with resets and exchanges among them."""
-    windows = read_windows(tokenizer.spec, [])
-    return Windows(windows.keypoints[:, :14], windows.side[:, :14])
+from tensorrt_rig import MOST, Rig, short
 
 
 def why_no_gpu() -> str:
@@ -53,96 +38,6 @@ def why_no_gpu() -> str:
     except EngineError as error:
         return str(error)
     return ""
-
-
-@pytest.fixture
-def tokenizer() -> TokenizerFiles:
-    return load_tokenizer(NAME)
-
-
-@dataclass
-class Rig:
-    """A stand-in GPU with an engine for it in the cache."""
-
-    driver: FakeDriver
-    folder: Path
-    graphs: list[FakeGraph]
-
-    def change(self, **fields: Any) -> None:
-        """Change the manifest."""
-        manifests.write_manifest(self.folder, msgspec.structs.replace(manifests.read_manifest(self.folder), **fields))
-
-
-def write_engine(folder: Path, tokenizer: TokenizerFiles) -> None:
-    """Write an engine that the stand-ins run: the graphs themselves."""
-    folder.mkdir(mode=0o700, parents=True)
-    parts = {}
-    for part in manifests.PARTS:
-        graph = load_graph(tokenizer.graph(part))
-        file = folder / f"{part}.engine"
-        file.write_bytes(graph.SerializeToString())
-        ports = []
-        for each in (graph.graph.input, graph.graph.output):
-            sizes = {p.name: tuple(d.dim_value or -1 for d in p.type.tensor_type.shape.dim) for p in each}
-            whole = {name: Tensor(size, "int32" if name == "tokens" else "float32") for name, size in sizes.items()}
-            ports.append(whole)
-        parts[part] = manifests.PartManifest(
-            onnx=sha256(tokenizer.graph(part)),
-            engine=sha256(file),
-            size=file.stat().st_size,
-            inputs=ports[0],
-            outputs=ports[1],
-        )
-    found = Manifest(
-        format=manifests.FORMAT,
-        tokenizer=tokenizer.spec.name,
-        weights_hash=tokenizer.spec.weights_hash,
-        flavour="tensorrt",
-        version="10.9",
-        precision="fp32",
-        capabilities=("8.9",),
-        gpu="Fake 4090",
-        profile=manifests.Profile(1, 2, MOST),
-        workspace_mib=64,
-        calibration=None,
-        parts=parts,
-    )
-    manifests.write_manifest(folder, found)
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("fake") / "engine"
-    write_engine(folder, load_tokenizer(NAME))
-    return folder
-
-
-@pytest.fixture
-def rig(engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
-    monkeypatch.setenv("KINETOKEN_CACHE", str(tmp_path))
-    folder = shutil.copytree(engine, manifests.engines_folder() / "one")
-    driver, graphs = FakeDriver(), list[FakeGraph]()
-    install(monkeypatch, driver)
-
-    def record(stream: int, work: Callable[[], None]) -> FakeGraph:
-        graphs.append(driver.record(stream, work))
-        return graphs[-1]
-
-    monkeypatch.setattr(cuda_graph, "record", record)
-    yield Rig(driver, Path(folder), graphs)
-    cuda._close()
-    assert driver.depth == 0
-
-
-def install(monkeypatch: pytest.MonkeyPatch, driver: FakeDriver) -> None:
-    def open_fake() -> cuda.Gpu:
-        return cuda.Gpu(driver)
-
-    flavour = Flavour("tensorrt", "10.9", fake_tensorrt(driver))
-    monkeypatch.setattr(cuda, "_found", [])
-    monkeypatch.setattr(cuda, "_open", open_fake)
-    monkeypatch.setattr(tensorrt, "installed", lambda: [flavour])
-    monkeypatch.setattr(tensorrt, "present", lambda: True)
 
 
 def test_a_step_gives_what_the_graph_gives_whoever_comes_and_goes(rig: Rig, tokenizer: TokenizerFiles) -> None:
@@ -347,142 +242,6 @@ def test_both_flavours_run(rig: Rig, tokenizer: TokenizerFiles, monkeypatch: pyt
 def test_an_engine_that_fits_goes_before_all_others(rig: Rig, tokenizer: TokenizerFiles) -> None:
     encoder = open_encoder(tokenizer)
     assert (encoder.backend, encoder.why) == ("tensorrt", "an engine for this GPU is here")
-
-
-@pytest.mark.parametrize("fails", ["first step", "pinned memory"])
-def test_an_engine_that_fails_late_leaves_the_work_to_the_others(
-    rig: Rig, tokenizer: TokenizerFiles, fails: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*arguments: Any) -> None:
-        raise rig.driver.MemoryError("cuMemHostAlloc failed: out of memory")
-
-    monkeypatch.setattr(rig.driver, "memcpy_htod_async" if fails == "first step" else "pagelocked_empty", fail)
-    with pytest.raises(EngineError, match="the Fake 4090 gave up: cuMemHostAlloc failed: out of memory"):
-        open_encoder(tokenizer, "tensorrt")
-    encoder = open_encoder(tokenizer)
-    assert encoder.backend in ("openvino", "onnxruntime")
-    assert "not tensorrt: the Fake 4090 gave up" in encoder.why
-
-
-def test_a_damaged_manifest_of_something_else_does_not_hide_the_advice(rig: Rig, tokenizer: TokenizerFiles) -> None:
-    other = manifests.engines_folder() / "aaa"
-    other.mkdir()
-    (other / "manifest.json").write_text("{")
-    assert open_encoder(tokenizer, "tensorrt").backend == "tensorrt"
-    rig.change(precision="fp16")
-    with pytest.raises(EngineError, match=r"^no TensorRT engine of .* yet: python -m engine\.build .*; .*aaa/manifest"):
-        open_encoder(tokenizer, "tensorrt")
-
-
-def test_a_tokenizer_of_ones_own_is_built_again_from_its_folder(
-    rig: Rig, tokenizer: TokenizerFiles, tmp_path: Path
-) -> None:
-    mine = load_tokenizer(shutil.copytree(tokenizer.folder, tmp_path / "mine"))
-    rig.change(version="10.1")
-    with pytest.raises(EngineError, match=rf"build again: python -m engine\.build --tokenizer {mine.folder} "):
-        open_encoder(mine, "tensorrt")
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"version": "10.1"}, r"built with tensorrt 10\.1, here is 10\.9; build again: python -m engine\.build"),
-        ({"flavour": "tensorrt_rtx"}, r"needs tensorrt_rtx, which is not installed: pip install 'kinetoken\[tensorrt-"),
-        ({"capabilities": ("8.6", "12.0"), "gpu": None}, r"built for 8\.6, 12\.0, this Fake 4090 has .* 8\.9; build"),
-        ({"gpu": "Fake 3090"}, "built on Fake 3090, here is Fake 4090; build again"),
-        ({"weights_hash": "0" * 64}, r"no TensorRT engine of heatmap2d-f8@.* in fp32 .*yet: python -m engine\.build"),
-        ({"precision": "fp16"}, r"no TensorRT engine of heatmap2d-f8@.* in fp32 .*yet: python -m engine\.build"),
-        ({"format": 0}, "of another version of kinetoken: build the engine again"),
-    ],
-)
-def test_an_engine_that_does_not_fit_is_refused(
-    rig: Rig, tokenizer: TokenizerFiles, change: dict[str, Any], message: str
-) -> None:
-    rig.change(**change)
-    with pytest.raises(EngineError, match=message):
-        open_encoder(tokenizer, "tensorrt")
-    encoder = open_encoder(tokenizer)
-    assert encoder.backend in ("openvino", "onnxruntime")
-    assert "not tensorrt: " in encoder.why
-
-
-def test_an_engine_of_other_graphs_is_not_taken(rig: Rig, tokenizer: TokenizerFiles) -> None:
-    parts = manifests.read_manifest(rig.folder).parts
-    rig.change(parts=parts | {"decoder": msgspec.structs.replace(parts["decoder"], onnx="0" * 64)})
-    with pytest.raises(EngineError, match="no TensorRT engine"):
-        open_encoder(tokenizer, "tensorrt")
-
-
-def test_a_damaged_or_open_engine_is_refused(rig: Rig, tokenizer: TokenizerFiles) -> None:
-    file = rig.folder / "encoder.engine"
-    file.chmod(0o666)
-    with pytest.raises(EngineError, match="can be written by others, and an engine is code"):
-        open_encoder(tokenizer, "tensorrt")
-    file.chmod(0o600)
-    whole = file.read_bytes()
-    file.write_bytes(whole[:-1])
-    with pytest.raises(EngineError, match=r"encoder\.engine is damaged: its sha256"):
-        open_encoder(tokenizer, "tensorrt")
-    file.write_bytes(b"broken")
-    parts = manifests.read_manifest(rig.folder).parts
-    rig.change(parts=parts | {"encoder": msgspec.structs.replace(parts["encoder"], engine=sha256(file))})
-    with pytest.raises(EngineError, match="does not load the engine: magic tag does not match"):
-        open_encoder(tokenizer, "tensorrt")
-    (rig.folder / "manifest.json").write_text("{")
-    with pytest.raises(EngineError, match=r"manifest\.json cannot be read"):
-        open_encoder(tokenizer, "tensorrt")
-
-
-def test_too_little_memory_is_said_with_the_figures(rig: Rig, tokenizer: TokenizerFiles) -> None:
-    rig.driver.total = 1 << 20
-    with pytest.raises(EngineError, match=r"too little memory on the Fake 4090: \d+ MiB needed, \d+ MiB free; close"):
-        open_encoder(tokenizer, "tensorrt")
-
-
-def open_driver(monkeypatch: pytest.MonkeyPatch, driver: Any) -> None:
-    monkeypatch.setattr(cuda, "_found", [])
-    monkeypatch.setattr(cuda, "driver_library", lambda: None)
-    monkeypatch.setitem(sys.modules, "pycuda", type("pycuda", (), {"driver": driver}))
-    monkeypatch.setitem(sys.modules, "pycuda.driver", driver)
-
-
-def test_a_driver_without_a_gpu_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    open_driver(monkeypatch, FakeDriver(devices=0))
-    with pytest.raises(EngineError, match=r"^no NVIDIA GPU here: take --backend openvino$"):
-        cuda.gpu()
-
-    def fail() -> None:
-        raise driver.Error("cuInit failed: no CUDA-capable device is detected")
-
-    driver = FakeDriver()
-    driver.init = fail  # type: ignore[method-assign]
-    open_driver(monkeypatch, driver)
-    with pytest.raises(EngineError, match=r"can be used here \(cuInit failed: no CUDA-capable device is detected\)"):
-        cuda.gpu()
-
-
-def test_no_pycuda_and_no_driver_are_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda, "_found", [])
-    monkeypatch.setitem(sys.modules, "pycuda", None)
-    monkeypatch.setattr(cuda, "driver_library", lambda: None)
-    with pytest.raises(EngineError, match="pycuda is not installed: pip install pycuda"):
-        cuda.gpu()
-    monkeypatch.undo()
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: (_ for _ in ()).throw(OSError(name)))
-    cuda_graph.driver_library.cache_clear()
-    monkeypatch.setattr(cuda, "_found", [])
-    with pytest.raises(EngineError, match=r"^no NVIDIA driver here: install it, or take --backend openvino$"):
-        cuda.gpu()
-    cuda_graph.driver_library.cache_clear()
-
-
-def test_without_tensorrt_the_backend_says_what_to_install(
-    tokenizer: TokenizerFiles, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tensorrt, "present", lambda: False)
-    with pytest.raises(TokenizerError, match=r"tensorrt is not installed .*pip install 'kinetoken\[tensorrt\]'"):
-        open_encoder(tokenizer, "tensorrt")
-    assert "tensorrt" not in open_encoder(tokenizer).why  # nobody asked for it
 
 
 @pytest.mark.gpu
