@@ -28,7 +28,8 @@ from engine.command.messages import say
 from engine.errors import KinetokenError
 from engine.measure.machine import machine
 from engine.measure.startup import Start, cold_and_warm
-from engine.measure.timing import PRODUCT_GFLOP, Timing, count_flop, products, ratio, summary, take_turns
+from engine.measure.timing import PRODUCT_GFLOP, Timing, products, ratio, summary, take_turns
+from engine.measure.work import count_flop
 from engine.session import BACKENDS, Backend, Decoder, Encoder, open_decoder, open_encoder
 from engine.spec import Part, TokenizerFiles, load_tokenizer
 

@@ -19,7 +19,7 @@ from engine.command.lifecycle import starting
 from engine.command.messages import LogFormat, say
 from stream.client import TokenStream
 from stream.command.service import Service
-from stream.errors import SilenceError
+from stream.errors import SilenceError, TokenizerError
 from stream.sinks.base import Sink
 from stream.sinks.lsl import LslSink
 from stream.sinks.mcap import McapSink
@@ -152,9 +152,17 @@ def _bridge(config: Config, stream: TokenStream, sinks: list[Sink], service: Ser
     epochs: dict[str, bytes] = {}
     heard_at = time.monotonic()
     while not stop.is_set() and not (config.once and stream.ended):
-        heard = stream.poll(POLL_S)
         service.beat()
+        try:
+            heard = stream.poll(POLL_S)
+        except TokenizerError as error:
+            if not packets:
+                raise
+            say(str(error), "bridge")  # of one sender: the others go on
+            continue
         if heard is None:
+            if stream.opening:
+                heard_at = time.monotonic()
             if config.timeout and time.monotonic() - heard_at > config.timeout and not stream.ended:
                 raise SilenceError(f"nothing heard at {config.connect} for {config.timeout:g} s: is a producer there?")
             continue

@@ -4,7 +4,6 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from typing import Self
 
 import zmq
@@ -13,9 +12,9 @@ from engine.session import Decoder, open_decoder
 from stream.codec.decode import Motion, StreamDecoder
 from stream.errors import SilenceError, TokenizerError
 from stream.subscribe.account import Account, Counters, Key, Lost, StreamState
-from stream.subscribe.fetch import find_tokenizer
 from stream.subscribe.heard import Clock, Heard
 from stream.subscribe.link import EVENTS, LINK, LinkKeeper
+from stream.subscribe.opening import Opener
 from stream.subscribe.reorder import Order
 from stream.subscribe.repair import Handling, Repairer
 from stream.wire.packets import (
@@ -46,9 +45,6 @@ POLL = 1.0
 BEAT = 0.1
 """Seconds between two looks at what is missing and at the link."""
 
-FAILURES = 64
-"""Tokenizers that could not be had and are not asked for again."""
-
 
 class TokenStream:
     """Reads packets of tokens; iterate over it, or `poll` for control messages too.
@@ -68,7 +64,8 @@ class TokenStream:
     before packets are asked for, so that the first of them need not wait for it.
 
     security: the keys to present. For use from one thread. Raises WireError for a malformed address, SecurityError,
-    ValueError for other bad arguments; decoding, `poll` raises TokenizerError, after which reading may go on.
+    ValueError for other bad arguments; decoding, `poll` raises TokenizerError, after which reading may go on. While a
+    tokenizer is fetched and opened `poll` waits no longer than it is told to, and nothing is read.
 
         with TokenStream("tcp://127.0.0.1:5555") as stream:
             for packet in stream:
@@ -105,11 +102,10 @@ class TokenStream:
             self._order.join(key, seq + 1)
         self._farewells: dict[str, Heard] = {}
         self._quickest: dict[bytes, int] = {}
-        self._failures: dict[str, TokenizerError] = {}
-        self._decoding = ""
-        self._decoder = StreamDecoder(open_decoder, tokenizer, self._find) if decode else None
+        self._decoder = StreamDecoder(open_decoder, tokenizer) if decode else None
         if self._decoder:
             self._decoder.prepare()
+        self._opener = Opener(self._decoder, security) if self._decoder else None
         options = LINK | {
             zmq.LINGER: 0,
             zmq.MAXMSGSIZE: MAX_MESSAGE,
@@ -163,8 +159,13 @@ class TokenStream:
         return bool(states) and all(state.ended for state in states) and not self._order.ready
 
     @property
+    def opening(self) -> bool:
+        """True while a tokenizer is being fetched or opened, for which packets wait."""
+        return self._opener is not None and self._opener.busy
+
+    @property
     def decoders(self) -> Mapping[str, Decoder]:
-        """What decodes the packets of each tokenizer met so far, by its label."""
+        """What decodes the packets of the tokenizers met last, by their labels."""
         return self._decoder.decoders if self._decoder else {}
 
     def clock(self, stream: str) -> Clock | None:
@@ -175,16 +176,24 @@ class TokenStream:
         """Return the next message that is valid and in order, None if none comes within `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while True:
-            if (heard := self._next()) is not None:
+            if self._opener and not self._opener.finish(deadline):
+                return None
+            if (heard := self._next(deadline)) is not None:
                 return heard
+            if self._order.ready:  # waits for its decoder, or is the rest of what warms one up
+                if time.monotonic() > deadline:
+                    return None
+                continue
             parts = self._socket.take()
             if parts:
                 self._accept(parts)
             self._tend(drained=not parts)
             left = deadline - time.monotonic()
-            if left <= 0 and not self._order.ready:
+            if self._order.ready:
+                continue
+            if left <= 0:
                 return None
-            if not parts and not self._order.ready:
+            if not parts:
                 self._wait(min(left, BEAT))
 
     def motions(self) -> Iterator[tuple[Packet, Motion]]:
@@ -195,6 +204,8 @@ class TokenStream:
 
     def close(self) -> None:
         """Close the sockets. Safe to call twice."""
+        if self._opener:
+            self._opener.close()
         if self._repairer:
             self._repairer.close()
         close_socket(self._socket, linger_ms=0)
@@ -220,6 +231,8 @@ class TokenStream:
             heard = self.poll(min(patience, POLL))
             if heard and isinstance(heard.message, Packet):
                 yield heard
+            elif self.opening:
+                began = time.monotonic()
             elif heard is None and time.monotonic() - max(began, self.heard_at or began) >= patience:
                 if self.ended:
                     return
@@ -261,18 +274,16 @@ class TokenStream:
 
     def _prepare(self, status: Status) -> None:
         """Open the decoder, then ask for packets: none of them has to wait for it."""
-        if self._decoder and status.tokenizer:
-            self._decoding = status.stream
-            with suppress(TokenizerError):  # the first packet raises it
-                self._decoder.prepare(status.tokenizer)
-        self._subscribe()
+        if self._opener and status.tokenizer:
+            self._opener.begin(status.tokenizer, self._control(status.stream))
+        self._subscribe_by = 0.0
 
     def _subscribe(self) -> None:
         self._socket.subscribe(self._packet_topic)
         self._subscribed = True
 
     def _tend(self, drained: bool) -> None:
-        if not self._subscribed and time.monotonic() > self._subscribe_by:
+        if not self._subscribed and not self.opening and time.monotonic() > self._subscribe_by:
             self._subscribe()
         if drained:
             self._link.mend()
@@ -289,7 +300,7 @@ class TokenStream:
                 poller.register(client.socket, zmq.POLLIN)
         poller.poll(max(0, int(seconds * 1000)) + 1)
 
-    def _next(self) -> Heard | None:
+    def _next(self, deadline: float) -> Heard | None:
         """Return the next message that is to be handed to the reader, None if there is none now."""
         while self._order.ready:
             heard = self._order.ready.popleft()
@@ -302,8 +313,10 @@ class TokenStream:
             if not heard.warm and self._is_stale(heard):
                 self._account.count(message.stream, "stale")
                 continue
-            self._decoding = message.stream
             try:
+                if self._opener and self._opener.must_wait(message, self._control(message.stream)):
+                    self._order.ready.appendleft(heard)
+                    return None
                 motion = self._decoder.decode(message) if self._decoder else None
             except (PacketError, TokenizerError) as error:
                 self._account.count(message.stream, "invalid")
@@ -313,7 +326,14 @@ class TokenStream:
             if not heard.warm:
                 self._account.count(message.stream, "received")
                 return heard._replace(motion=motion)
+            if time.monotonic() > deadline:  # the others in the next call
+                return None
         return None
+
+    def _control(self, stream: str) -> str | None:
+        """Return the address of a stream's control socket, if it has one."""
+        client = self._repairer.client(stream) if self._repairer else None
+        return client.address if client else None
 
     def _is_stale(self, heard: Heard) -> bool:
         """Whether a packet is older now than the reader wants.
@@ -330,17 +350,6 @@ class TokenStream:
             self._quickest = {heard.packet.epoch: quickest}
             lag = (took - quickest) / 1e6
         return lag + since / 1e6 > self._max_lag * 1000
-
-    def _find(self, label: str) -> str:
-        """Return the tokenizer of a packet that is being decoded."""
-        if label in self._failures:
-            raise self._failures[label]
-        try:
-            return find_tokenizer(label, self._repairer.client(self._decoding) if self._repairer else None)
-        except TokenizerError as error:
-            if len(self._failures) < FAILURES:
-                self._failures[label] = error
-            raise
 
     def _enter_epoch(self, message: Message) -> None:
         state = self._account.stream(message.stream)

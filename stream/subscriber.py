@@ -229,6 +229,8 @@ def _read(
         if isinstance(lines, LoggedLines):
             lines.flush()
         if heard is None:
+            if stream.opening:
+                heard_at = time.monotonic()
             silence = time.monotonic() - heard_at
             if not stream.streams:
                 waiting.tell(silence)

@@ -33,7 +33,8 @@ from engine.backends.openvino import has_bfloat16
 from engine.command.cli import need_writable, run
 from engine.measure.machine import machine
 from engine.measure.plot import draw_lines
-from engine.measure.timing import Timing, count_flop, ratio, summary, take_turns
+from engine.measure.timing import Timing, ratio, summary, take_turns
+from engine.measure.work import count_flop
 from engine.session import Backend, Encoder, open_encoder
 from stream.motion.heatmap import draw
 from stream.motion.skeleton import Array

@@ -19,6 +19,9 @@ from stream.motion.box import from_box
 from stream.motion.skeleton import Array
 from stream.wire.packets import Packet, PacketError, check_ids
 
+DECODERS = 4
+"""Decoders that are open at once, the most recent ones: a stream has one, and another after some restarts."""
+
 TRACKS = 256
 """People whose decoder state is kept at once, the most recent ones."""
 
@@ -83,38 +86,39 @@ class StreamDecoder:
     """Decodes packets of any number of streams and people, each with a state of its own.
 
     open_decoder: opens a tokenizer by its name or directory, such as `engine.session.open_decoder`.
-    tokenizer: use this one; otherwise each packet's own, which `find` tells from the packet's label: by its name,
-    unless you know better.
+    tokenizer: use this one; otherwise each packet's own: what was given to `add`, else by the name in its label.
 
     The state starts afresh where a packet says `reset`, for somebody first heard in mid-stream and after lost
     packets. In the last two cases the motion is approximate until the next `reset`, or until a decoder of
     finite memory has seen enough.
     """
 
-    def __init__(
-        self,
-        open_decoder: Callable[[str], Decoder],
-        tokenizer: str | None = None,
-        find: Callable[[str], str] = lambda label: label.partition("@")[0],
-    ) -> None:
+    def __init__(self, open_decoder: Callable[[str], Decoder], tokenizer: str | None = None) -> None:
         self._open = open_decoder
         self._tokenizer = tokenizer
         self._prepared: Decoder | None = None
-        self._find = find
-        self.decoders: dict[str, Decoder] = {}
-        """What was opened so far, by the label in the packets."""
+        self.decoders: OrderedDict[str, Decoder] = OrderedDict()
+        """What is open, by the label in the packets: the most recent ones."""
         self._people: OrderedDict[tuple[str, int, bytes, str], _Person] = OrderedDict()
 
-    def prepare(self, label: str | None = None) -> None:
-        """Open the tokenizer that was named, or that of a label, and run it once, so that packets find it ready.
-
-        Raises TokenizerError.
-        """
-        if label is not None:
-            self._decoder(label).warm((1,))
-        elif self._tokenizer is not None:
+    def prepare(self) -> None:
+        """Open the tokenizer that was named, and run it once, so that packets find it ready. Raises TokenizerError."""
+        if self._tokenizer is not None:
             self._prepared = self._open(self._tokenizer)
             self._prepared.warm((1,))
+
+    def has(self, label: str) -> bool:
+        """Whether packets of this label find their decoder open, or none would be opened for them."""
+        return self._prepared is not None or label in self.decoders
+
+    def add(self, label: str, decoder: Decoder) -> None:
+        """Take a decoder for the packets of a label. Raises TokenizerError where it is another's."""
+        if decoder.spec.label.partition("@")[2] != label.partition("@")[2]:
+            raise TokenizerError(
+                f"the packets were made with {label}, but {decoder.spec.label} is what is here: "
+                "give the directory of the right one with --tokenizer"
+            )
+        recall(self.decoders, label, lambda: decoder, DECODERS)
 
     def decode(self, packet: Packet) -> Motion:
         """Decode one packet; give those of one track in order.
@@ -133,13 +137,8 @@ class StreamDecoder:
 
     def _decoder(self, label: str) -> Decoder:
         if label not in self.decoders:
-            decoder = self._prepared or self._open(self._tokenizer or self._find(label))
-            if decoder.spec.label.partition("@")[2] != label.partition("@")[2]:
-                raise TokenizerError(
-                    f"the packets were made with {label}, but {decoder.spec.label} is what is here: "
-                    "give the directory of the right one with --tokenizer"
-                )
-            self.decoders[label] = decoder
+            self.add(label, self._prepared or self._open(self._tokenizer or label.partition("@")[0]))
+        self.decoders.move_to_end(label)
         return self.decoders[label]
 
     def _forget(self) -> None:

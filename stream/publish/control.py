@@ -14,8 +14,8 @@ from stream.codec.recent import recall
 from stream.errors import KinetokenError, WireError
 from stream.publish.answers import Answers, Archive, Unanswerable
 from stream.publish.history import History
-from stream.publish.limits import TokenBucket
 from stream.wire.inflow import Allowance
+from stream.wire.limits import TokenBucket
 from stream.wire.packets import PacketError
 from stream.wire.requests import MAX_REQUEST, Refusal, ReplayReply, decode_request, encode_reply, request_id
 from stream.wire.security import OPEN, Security

@@ -1,5 +1,6 @@
 """A reader's end of the control socket: asks, asks again where no answer comes, and never waits unless told to."""
 
+import threading
 import time
 from collections import deque
 from contextlib import suppress
@@ -48,6 +49,7 @@ class Asker:
         self._waiting: dict[int, _Sent] = {}
         self._answered: deque[tuple[Request, Reply | None]] = deque()
         self._number = 0
+        self._abandoned = threading.Event()
         options = LINK | {zmq.SNDHWM: 64, zmq.LINGER: 0, zmq.MAXMSGSIZE: MAX_REPLY}
         self.socket = open_socket(zmq.DEALER, address, options, security)
 
@@ -87,13 +89,23 @@ class Asker:
         """Ask and wait for the answer; None if none comes. Other answers stay for `receive`."""
         number = self.ask(request)
         others: list[tuple[Request, Reply | None]] = []
-        while True:
+        while not self.abandoned:
             for asked, reply in self.receive():
                 if asked.id == number:
                     self._answered.extendleft(reversed(others))
                     return reply
                 others.append((asked, reply))
             self.socket.poll(50)
+        return None
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody waits for answers any more."""
+        return self._abandoned.is_set()
+
+    def abandon(self) -> None:
+        """End all waiting, now and later, in whatever thread it is."""
+        self._abandoned.set()
 
     def hope(self) -> None:
         """Take up a fresh link and ask again: it is the time when this may help, such as after a silence."""

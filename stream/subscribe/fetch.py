@@ -13,11 +13,12 @@ import msgspec
 from engine.cache import cache_path
 from engine.graph_check import check_graph
 from engine.spec import FILES, PRETRAINED, SUMS, load_tokenizer
+from engine.trial import try_out
 from stream.errors import TokenizerError
 from stream.subscribe.control_client import Asker
 from stream.wire.requests import CHUNK, Chunk, ChunkReply, FileInfo, Files, FilesReply, Refusal, Reply, Request
 
-LARGEST = 512 * 1024 * 1024
+LARGEST = 256 * 1024 * 1024
 """Bytes of all files of a tokenizer that are fetched at most."""
 
 KEPT_BYTES = 1024 * 1024 * 1024
@@ -25,6 +26,9 @@ KEPT_BYTES = 1024 * 1024 * 1024
 
 KEPT = 64
 """Fetched tokenizers that are kept."""
+
+TRIED = "tried"
+"""Marks a fetched tokenizer whose decoder was tried (`engine.trial`)."""
 
 TRIES = 3
 """How often a request without an answer is made again."""
@@ -68,7 +72,8 @@ def fetch_tokenizer(label: str, asker: Asker, cache: Path | None = None) -> Path
     with suppress(OSError):  # a cache that is only read stays as it is
         os.utime(folder)  # used now
     kept = load_tokenizer(folder)
-    check_graph(kept.graph("decoder"))  # an earlier version may have fetched it unchecked
+    if not (folder / TRIED).exists():  # an earlier version may have fetched it
+        _try(folder, label, asker)
     spec = kept.spec
     if spec.label != label:
         raise TokenizerError(f"the producer offers {spec.label} as {label}: give the right one with --tokenizer")
@@ -92,7 +97,7 @@ def _fetch(label: str, asker: Asker, listed: tuple[FileInfo, ...], folder: Path)
         try:
             for file in listed:
                 _fetch_file(label, asker, file, part / file.name)
-            check_graph(load_tokenizer(part).graph("decoder"))
+            _try(part, label, asker)
             if not folder.is_dir():  # another reader may have been faster
                 os.replace(part, folder)
         finally:
@@ -103,6 +108,17 @@ def _fetch(label: str, asker: Asker, listed: tuple[FileInfo, ...], folder: Path)
                 f"cannot keep the tokenizer {label} in {folder.parent}: {error.strerror or error}: mend that, "
                 "or give a tokenizer with --tokenizer"
             ) from error
+
+
+def _try(folder: Path, label: str, asker: Asker) -> None:
+    """Raise TokenizerError unless the decoder does no more than decode, in time and memory that are bounded."""
+    check_graph(load_tokenizer(folder).graph("decoder"))
+    try:
+        try_out(folder, lambda: asker.abandoned)
+    except TokenizerError as error:
+        raise TokenizerError(f"the tokenizer {label} of this producer is not used: {error}") from None
+    with suppress(OSError):
+        (folder / TRIED).touch()
 
 
 def _fetch_file(label: str, asker: Asker, file: FileInfo, path: Path) -> None:

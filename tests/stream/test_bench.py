@@ -13,7 +13,8 @@ from engine import bench
 from engine.errors import KinetokenError
 from engine.measure import startup
 from engine.measure.startup import cold_and_warm, peak_memory
-from engine.measure.timing import FEWEST, count_flop, ratio, summary, take_turns
+from engine.measure.timing import FEWEST, ratio, summary, take_turns
+from engine.measure.work import count_flop
 from engine.spec import load_tokenizer
 from engine.tensorrt import manifest
 from stream.bench import STEP, people_limit

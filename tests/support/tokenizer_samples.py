@@ -82,6 +82,34 @@ def write_encoder(file: Path) -> None:
     )
 
 
+def burdened(folder: Path, nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray], end: str) -> Path:
+    """Write a sound tokenizer whose decoder also does what `nodes` say; `end` is what they come to, one number."""
+    write_tokenizer(folder)
+    model = onnx.load(folder / "decoder.onnx")
+    graph = model.graph
+    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    last = next(node for node in graph.node if node.output[0] == "sureness")
+    last.output[0] = "sureness alone"
+    at = list(graph.node).index(last) + 1
+    added = [*nodes, helper.make_node("Mul", [end, "zero"], ["no weight"])]
+    added.append(helper.make_node("Add", ["sureness alone", "no weight"], ["sureness"]))
+    for place, node in enumerate(added):
+        graph.node.insert(at + place, node)
+    onnx.checker.check_model(model)
+    onnx.save(model, folder / "decoder.onnx")
+    write_sums(folder)
+    return folder
+
+
+def products(folder: Path, of: str, side: int, count: int) -> Path:
+    """A decoder with a chain of matrix products. of: the constant, or what goes in, by which each multiplies."""
+    matrix = (np.eye(side) + 0.001).astype(np.float32)
+    nodes = [helper.make_node("Add", ["matrix", of], ["m0"])]
+    nodes += [helper.make_node("MatMul", [f"m{n}", "matrix"], [f"m{n + 1}"]) for n in range(count)]
+    nodes.append(helper.make_node("ReduceMax", [f"m{count}"], ["largest"], keepdims=0))
+    return burdened(folder, nodes, {"matrix": matrix}, "largest")
+
+
 def _write_decoder(file: Path) -> None:
     constants = {
         "one": np.float32(1),

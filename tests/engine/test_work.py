@@ -9,7 +9,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch.utils.flop_counter import FlopCounterMode
 
-from engine.measure.timing import count_flop
+from engine.measure.work import count_flop
 from engine.spec import load_tokenizer
 from training.export import EncoderGraph
 from training.model.tokenizer import ModelConfig, TokenizerNetwork
