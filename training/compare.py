@@ -22,6 +22,7 @@ import numpy as np
 
 from engine.command.cli import need_writable, run
 from engine.session import Backend
+from training import markdown
 from training.config import refusing
 from training.evaluation.codecs import open_codec
 from training.evaluation.roundtrip import Codec, DrawingCodec, Sizes, redrawn
@@ -84,10 +85,8 @@ def text(names: Sequence[str], table: dict[str, dict[str, list[float | None]]]) 
     """Return the table in Markdown; after each value but the first its ratio to the first, the better one marked."""
     lines = []
     for title, figures_of in table.items():
-        lines += [f"{title}", "", f"| | {' | '.join(names)} |", "| --- " * (len(names) + 1) + "|"]
-        for key, values in figures_of.items():
-            lines.append(f"| {key} | {' | '.join(_cell(key, value, values[0]) for value in values)} |")
-        lines.append("")
+        rows = [[key, *(_cell(key, value, values[0]) for value in values)] for key, values in figures_of.items()]
+        lines += [title, "", *markdown.table(["", *names], rows), ""]
     return "\n".join(lines)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
+from training import markdown
 from training.evaluation.codecs import open_codec
 from training.evaluation.metrics import entropy, joint_errors, token_metrics
 from training.evaluation.roundtrip import Result, Track
@@ -160,10 +161,9 @@ def curves(
 
 def table(found: dict[str, list[Point]]) -> str:
     """Return the points as a table in Markdown, smallest error first."""
-    lines = [
-        "| how | joint error, cm | bit/s | bit/s, first-order entropy | bit/s, zstd |",
-        "| --- | --- | --- | --- | --- |",
-    ]
+    titles = ["how", "joint error, cm", "bit/s", "bit/s, first-order entropy", "bit/s, zstd"]
     points = sorted((point for curve in found.values() for point in curve), key=lambda point: point.joint_error_cm)
-    lines += [f"| {p.name} | {p.joint_error_cm:.2f} | {p.bits:.0f} | {p.entropy:.0f} | {p.zstd:.0f} |" for p in points]
-    return "\n".join(lines)
+    rows = [
+        [p.name, f"{p.joint_error_cm:.2f}", *(f"{bits:.0f}" for bits in (p.bits, p.entropy, p.zstd))] for p in points
+    ]
+    return "\n".join(markdown.table(titles, rows))

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from engine.spec import TokenizerSpec
+from training import markdown
 from training.config import TrainConfig
 
 
@@ -46,11 +47,12 @@ def begin_card(spec: TokenizerSpec, config: TrainConfig, run: Path, step: int) -
             for start in starts
         ),
         "",
-        "| data | files | sha256 over names and contents (or sizes, of very large sets) |",
-        "| --- | --- | --- |",
-        *(
-            f"| {name} | {found['files']} | `{found['sha256']}` |"
-            for name, found in (starts[-1]["data"] if starts else {}).items()
+        *markdown.table(
+            ["data", "files", "sha256 over names and contents (or sizes, of very large sets)"],
+            [
+                [name, found["files"], f"`{found['sha256']}`"]
+                for name, found in (starts[-1]["data"] if starts else {}).items()
+            ],
         ),
         "",
         "## Licence",

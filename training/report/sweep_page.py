@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from training import markdown
 from training.evaluation.rate_distortion import curves
 from training.evaluation.rate_distortion import table as table_of_points
 from training.report.plots import rate_distortion
@@ -108,14 +109,14 @@ def _table(table: TableConfig, place: str, results: Results) -> list[str]:
     published = [c for c in table.columns if any(c in e.get("published", {}) for e in table.rows)]
     titles = [TITLES.get(c, c.replace("_", " ")) for c in table.columns]
     titles += [f"{TITLES.get(c, c)}, published" for c in published]
-    lines = [f"On {place}:", "", f"| | {' | '.join(titles)} |", "| --- " * (len(titles) + 1) + "|"]
+    rows = []
     for entry in table.rows:
         result = _result(entry, results)
         found = result["figures"][place] if result else {}
         cells = [_cell(c, found.get(c)) if result else "not trained" for c in table.columns]
         cells += [str(entry.get("published", {}).get(c, "")) for c in published]
-        lines.append(f"| {entry['row']} | {' | '.join(cells)} |")
-    return [*lines, ""]
+        rows.append([entry["row"], *cells])
+    return [f"On {place}:", "", *markdown.table(["", *titles], rows), ""]
 
 
 def _cell(name: str, value: float | None) -> str:
@@ -204,11 +205,11 @@ def _probes(results: Results) -> list[str]:
         "A logistic regression on how often each id occurs in a recording, beside the same on the joints themselves: "
         "accuracy on recordings it was not fitted to, five parts.",
         "",
-        "| | set | tokens | joints | always the largest content |",
-        "| --- | --- | --- | --- | --- |",
     ]
-    for name, sets in probed.items():
-        for place, found in sets.items():
-            values = (found[key] for key in ("accuracy_tokens", "accuracy_joints", "largest_share"))
-            lines.append(f"| {name} | {place} | {' | '.join(f'{value:.3f}' for value in values)} |")
-    return [*lines, ""]
+    rows = [
+        [name, place, *(f"{found[key]:.3f}" for key in ("accuracy_tokens", "accuracy_joints", "largest_share"))]
+        for name, sets in probed.items()
+        for place, found in sets.items()
+    ]
+    titles = ["", "set", "tokens", "joints", "always the largest content"]
+    return [*lines, *markdown.table(titles, rows), ""]
