@@ -1,6 +1,5 @@
 """Windows of real or built-in motion, as a tokenizer sees them: what engines are calibrated and verified on."""
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import EngineError
-from engine.spec import FROM_PANOPTIC19, TokenizerSpec
+from engine.recordings import read_recording
+from engine.spec import TokenizerSpec
 
 BUILT_IN = Path(__file__).parent / "motion.npz"
 """The live system's demo, 3D in the box: joints float16 [people, frames, 17, 3], side float32 [people, hops] in cm."""
@@ -69,13 +69,9 @@ def _windows(spec: TokenizerSpec, joints: NDArray[np.float32], side: NDArray[np.
 def _read(file: Path, spec: TokenizerSpec) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """One recording at the tokenizer's rate in a box of fixed side that follows hop by hop: joints [N, 17, 3], side."""
     try:
-        with np.load(file, allow_pickle=False) as data:
-            joints, fps = np.asarray(data["joints"], np.float32), float(data["fps"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise EngineError(f"{file} is no recording ({error}): give npz files with joints and fps") from None
-    if joints.ndim != 3 or joints.shape[1:] not in ((17, 3), (19, 3)) or not fps > 0:
-        raise EngineError(f"{file}: joints must be [N, 17 or 19, 3] in cm and fps positive, not {list(joints.shape)}")
-    joints = joints if joints.shape[1] == 17 else joints[:, FROM_PANOPTIC19]
+        joints, fps, _ = read_recording(file)
+    except (OSError, ValueError) as error:
+        raise EngineError(f"{file} is not a recording ({error}): give npz files with joints and fps") from None
     wanted = np.arange(0, (len(joints) - 1) / fps, 1 / spec.fps) * fps
     frames = len(wanted) // spec.hop * spec.hop
     if frames == 0:

@@ -1,7 +1,5 @@
-"""Clips: the motion of one person as the 17 joints, and the npz files that hold it on CMU Panoptic's skeleton."""
+"""Clips: the motion of one person as the 17 joints, and the npz files that hold it."""
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.recordings import read_recording
 from stream.motion.projection import Camera
-from stream.motion.skeleton import FROM_PANOPTIC19, Array
+from stream.motion.skeleton import Array
 
 Mask = NDArray[np.bool_]
 
@@ -52,27 +51,14 @@ class Clip:
 def read_npz(file: Path) -> list[Clip]:
     """Read one npz file.
 
-    It holds `joints` [N, 19, 3] and `fps`; with `offsets` [clips + 1] and `names` it holds many clips, clip i being
-    joints[offsets[i]:offsets[i + 1]]. `content` (or `label`) says what each shows.
+    It holds `joints` [N, 17 or 19, 3] and `fps`; with `offsets` [clips + 1] and `names` it holds many clips, clip i
+    being joints[offsets[i]:offsets[i + 1]]. `content` (or `label`) says what each shows.
 
     Raises OSError where it cannot be read and ValueError where it is damaged or not of this form.
     """
-    try:
-        with np.load(file) as archive:
-            held = {name: archive[name] for name in archive}
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, TypeError) as error:
-        raise ValueError(f"damaged ({error})") from error
-    if "joints" not in held or "fps" not in held:
-        raise ValueError(f"needs the arrays `joints` and `fps`, has {sorted(held)}")
-    joints = held["joints"]
-    if joints.ndim != 3 or joints.shape[1:] != (19, 3) or joints.dtype.kind not in "fiu" or not len(joints):
-        raise ValueError(f"joints must be numbers [N, 19, 3], not {joints.dtype} {list(joints.shape)}")
-    if held["fps"].size != 1 or held["fps"].dtype.kind not in "fiu":
-        raise ValueError(f"fps must be one number, not {held['fps'].dtype} {list(held['fps'].shape)}")
-    fps = float(held["fps"].item())
-    if not (np.isfinite(joints).all() and 0 < fps < 1e4):
-        raise ValueError("joints and fps must be finite, fps above 0")
-    body = joints[:, FROM_PANOPTIC19].astype(np.float32)
+    body, fps, held = read_recording(file)
+    if not np.isfinite(body).all():
+        raise ValueError("joints must be finite")
     says = held.get("content", held.get("label"))
     if "offsets" not in held:
         return [Clip(file.stem, body, fps, content="" if says is None else str(says))]

@@ -187,7 +187,7 @@ def test_one_tensorrt_has_one_logger_for_the_whole_process(sample: TokenizerFile
     ("flags", "code", "message"),
     [
         (["--gpu-arch", "9.0"], 13, "not for 9.0: for such a GPU, pip install 'kinetoken[tensorrt]' and build there"),
-        (["--precision", "int8", "--data", "nowhere.npz"], 13, "nowhere.npz is no recording"),
+        (["--precision", "int8", "--data", "nowhere.npz"], 13, "nowhere.npz is not a recording"),
     ],
 )
 def test_bad_wishes_are_refused(

@@ -9,9 +9,9 @@ import pytest
 
 from motion_samples import PLAIN, walk, write_npz
 from panoptic_samples import pack, panoptic19, scene, write
-from stream.motion.clips import Clip
+from stream.motion.clips import Clip, read_npz
 from stream.motion.panoptic import POSES
-from stream.motion.skeleton import J, Pose
+from stream.motion.skeleton import FROM_PANOPTIC19, J, Pose
 from stream.sources.demo import demo_pose
 from training.data import augment
 from training.data import dataset as recordings
@@ -62,10 +62,17 @@ def test_a_corrupt_file_is_named_skipped_and_counted(
     assert [clip.name for clip in dataset.clips] == ["good"]
     faults = {Path(fault.split(":")[0]).stem: fault for fault in dataset.faults}
     assert faults.keys() == {"bad", "empty", "flat", "wild", "array", *odd}
-    assert "joints must be numbers [N, 19, 3], not float64 [4, 3]" in faults["flat"]
+    assert "joints must be numbers [T, 17 or 19, 3], not float64 [4, 3]" in faults["flat"]
     assert "fps must be one number" in faults["fps"]
     assert "offsets must be whole numbers" in faults["offsets"]
     assert f"left out {len(faults)} of {len(faults) + 1} files" in caplog.text
+
+
+def test_joints_of_coco_are_read_as_those_of_panoptic(tmp_path: Path) -> None:
+    with np.load(write_npz(tmp_path / "panoptic.npz")) as held:
+        np.savez(tmp_path / "coco.npz", joints=held["joints"][:, FROM_PANOPTIC19], fps=held["fps"])
+    (one,), (other,) = read_npz(tmp_path / "panoptic.npz"), read_npz(tmp_path / "coco.npz")
+    np.testing.assert_array_equal(one.joints, other.joints)
 
 
 def test_nothing_to_read_and_nothing_readable_are_errors(tmp_path: Path, cache: Path) -> None:
