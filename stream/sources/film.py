@@ -78,7 +78,8 @@ class Film:
             stream = choose_stream(container)
             if stream is None or stream.codec_context is None or stream.codec_context.name == "ansi":
                 raise no_video(self._ref)
-            stream.thread_type = "AUTO"
+            # Slices, not frames at once: where there is damage, those give another count and other pictures each time.
+            stream.thread_type = "SLICE"
             clock = Timeline(float(stream.guessed_rate or 0) or USUAL_FPS)
             pictures = 0
             reading = _Reading(container, stream, self._damage)
@@ -242,6 +243,8 @@ def choose_stream(container: InputContainer) -> VideoStream | None:
     """Return the video stream that plays: no cover, no still, no preview. The others are not read any more."""
     streams = list(container.streams.video)
     playing = [s for s in streams if s.codec_context and not s.disposition & STILLS]
+    if any(s.disposition & Disposition.attached_pic for s in streams) and not playing:  # music with a cover
+        return None
     chosen = max(playing or streams, key=_plays, default=None)
     for stream in streams:
         if stream is not chosen:
