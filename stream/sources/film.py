@@ -13,6 +13,7 @@ from typing import IO, Any, NamedTuple
 import av
 import av.error
 import numpy as np
+from av.codec.context import Flags
 from av.container import InputContainer
 from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
@@ -123,7 +124,11 @@ class _Reading:
         self.gave_up = False
 
     def __iter__(self) -> Iterator[av.VideoFrame]:
-        ours = (packet for packet in self._packets() if packet.stream.index == self._stream.index)
+        ours: Iterator[av.Packet[Any]] = (
+            packet for packet in self._packets() if packet.stream.index == self._stream.index
+        )
+        if self._container.format.name == "ogg":
+            ours = self._without_gaps(ours)
         self.gave_up |= not (yield from decode_past_damage(ours, self._damage, GIVE_UP))
 
     def _packets(self) -> Iterator["av.Packet[Any]"]:
@@ -144,6 +149,18 @@ class _Reading:
                 if failures > 10 or isinstance(error, OSError):
                     self.gave_up = True
                     return
+
+    def _without_gaps(self, packets: Iterable["av.Packet[Any]"]) -> Iterator["av.Packet[Any]"]:
+        """Count what is missing between packets: of an Ogg, whose pictures follow one on the other, the reader leaves
+        out damaged pages without a word."""
+        due: int | None = None
+        for packet in packets:
+            if packet.pts is not None and packet.duration:
+                gap = 0 if due is None else (packet.pts - due) // packet.duration
+                for _ in range(gap if gap * packet.duration * (packet.time_base or 0) < JUMP_S else 0):
+                    self._damage()
+                due = packet.pts + packet.duration
+            yield packet
 
     def ended_early(self, container: InputContainer) -> bool:
         """Whether the container announces more than came, or its last packet is not whole."""
@@ -224,9 +241,14 @@ def decode_past_damage(
     damage: called for each packet that cannot be decoded; after more than `give_up` of them in a row no more is read.
     """
     futile = 0
+    shown = False
     for packet in packets:
+        if not packet.size and packet.pts is not None:  # says that the picture before stays, as of Theora
+            continue
         try:
             frames = packet.decode()
+        except av.error.PermissionError:  # Theora's header once more, where two films were put together
+            continue
         except av.error.FFmpegError:
             damage()
             frames = []
@@ -235,6 +257,11 @@ def decode_past_damage(
                 return False
         for frame in frames:
             futile = 0
+            if not shown:
+                # From now on what lacks another picture is shown all the same: until a whole one comes, that may be
+                # long. Not before, as a recording may begin anywhere.
+                packet.stream.codec_context.flags |= Flags.output_corrupt
+                shown = True
             yield frame
     return True
 

@@ -84,6 +84,29 @@ def test_a_picture_that_cannot_be_decoded_costs_that_picture(at: int, tmp_path: 
     assert counts == {"frames damaged": 1}
 
 
+def test_what_the_reader_leaves_out_of_an_ogg_counts(tmp_path: Path) -> None:
+    path = write_film(tmp_path / "film.ogv", codec="libvpx")
+    content = bytearray(path.read_bytes())
+    pages = [place for place in range(len(content)) if content[place : place + 5] == b"OggS\0"]
+    content[pages[len(pages) // 2] + 60] ^= 255
+    path.write_bytes(content)
+    pictures, counts = read(path)
+    assert 0 < counts["frames damaged"] == 40 - len(pictures) < 40
+
+
+def test_pictures_that_lack_another_are_shown(tmp_path: Path) -> None:
+    path = write_film(tmp_path / "film.mp4", codec="libx265")
+    with av.open(str(path)) as film:
+        place, size = [(packet.pos, packet.size) for packet in film.demux(video=0) if packet.size][5]
+    content = bytearray(path.read_bytes())
+    assert place is not None
+    content[place : place + size] = bytes(size)
+    path.write_bytes(content)
+    pictures, counts = read(path)
+    assert len(pictures) >= 38
+    assert counts["frames damaged"]
+
+
 def test_nothing_but_damage_is_no_video(tmp_path: Path) -> None:
     path = write_film(tmp_path / "film.avi", codec="mjpeg")
     spoil(path, range(40))
@@ -197,7 +220,7 @@ class TestServer:
         ("sound/a2.65.mkv", 77, {}),
         ("sound/longaudio.webm", 77, {}),
         ("sound/frag.mp4", 77, {}),
-        ("sound/theora.ogv", 76, {"frames damaged"}),
+        ("sound/theora.ogv", 76, {}),
         ("sound/jumpfwd.ts", 76, {"time jumps"}),
         ("sound/coverfirst.mp4", 77, {}),
         ("sound/sar43.mp4", 77, {}),
