@@ -186,7 +186,7 @@ def _summarise(results: Results, stream: TokenStream, spec: TokenizerSpec, pictu
     ):
         table.add_row(name, value)
     Console().print(table)
-    print("See it live: python -m stream.producer --demo, and in another terminal python -m stream.view")
+    print("See it live, on a page in the browser: python -m stream.producer --demo --view")
 
 
 EXAMPLES = """

@@ -27,11 +27,13 @@ from stream.command.source import SourceFlags, open_source
 from stream.errors import TokenizerError
 from stream.log.background import LogWriter
 from stream.log.reader import LogReader
+from stream.publish.beside import BesidePublisher
 from stream.publish.control import FAREWELL, ControlServer
 from stream.publish.history import SECONDS
 from stream.publish.outlet import LINGER, QUEUED
 from stream.publish.publisher import STATUS_INTERVAL, Publisher
 from stream.sources.base import PoseSource
+from stream.view.process import PageProcess
 from stream.wire.packets import check_stream_name
 from stream.wire.security import Security
 
@@ -54,7 +56,7 @@ class Config(SourceFlags):
         ),
         "tokenizer": ("dims", "backend", "precision", "keyframe"),
         "network": ("control", "history", "keys", "insecure", "stream", "wait"),
-        "keeping and watching": ("log", "metrics", "log_format"),
+        "keeping and watching": ("view", "with_joints", "with_picture", "log", "metrics", "log_format"),
     }  # fmt: skip
 
     tokenizer: str | None = None
@@ -82,6 +84,13 @@ class Config(SourceFlags):
     """Wait up to so many seconds for a first subscriber before starting, so that it misses nothing."""
     keyframe: float = 0.0
     """Reset every person's state at least each so many seconds, for readers that join late; 0 for never."""
+    view: bool = False
+    """Serve the live page (python -m stream.view) beside the stream, in a process of its own; its address is said."""
+    with_joints: bool = False
+    """Send the joints that go into the tokenizer too, to readers that ask for them, such as the live page."""
+    with_picture: bool = False
+    """Send small pictures of the camera or video too, to readers that ask for them. Whoever may read the stream sees
+    the people then."""
     log: str | None = None
     """Keep the packets in this SQLite file too, new or begun before. A full or slow disk never stops the stream: the
     log is marked incomplete then and the exit code is 9."""
@@ -99,6 +108,10 @@ class Config(SourceFlags):
             raise ValueError("--wait, --keyframe and --history are seconds, 0 or more")
         if self.metrics is not None:
             split_address(self.metrics)
+        if self.with_picture and self.camera is None and self.video is None:
+            raise ValueError("--with-picture goes with --camera or --video: nothing else has pictures")
+        if (self.with_joints or self.with_picture) and self.rate == "max":
+            raise ValueError("--with-joints and --with-picture are for watching: leave out --rate max")
         _ = self.security
 
     @property
@@ -151,13 +164,20 @@ def main(config: Config, stop: threading.Event) -> None:
         if monitor:
             show_control(monitor, control.counters)
             report.say(f"metrics and health at http://{monitor.address}/metrics and /health")
+        if config.view:
+            resources.enter_context(
+                PageProcess(publisher.address, publisher.stream, config.security, config.log_format)
+            )
         service = Service()
         service.ready(started)
         resources.callback(service.stopping)
         if config.wait and not _wait(publisher, config.wait, stop, service) and not stop.is_set():
             report.say(f"no subscriber within {config.wait:g} s: starting without one", "no subscriber")
         pace = Pace(fps=config.fps, keyframe=config.keyframe, duration=config.duration, max_persons=config.max_persons)
-        run = Run(pace, encoder, source, publisher, report, monitor)
+        beside = None
+        if config.with_joints or config.with_picture:
+            beside = BesidePublisher(publisher, source.unit, config.with_joints, config.with_picture)
+        run = Run(pace, encoder, source, publisher, report, monitor, beside)
         if monitor:
             show_run(monitor, run)
         run.go(stop, service, control)

@@ -12,6 +12,7 @@ from stream.command.metrics import Monitor
 from stream.command.report import Report
 from stream.command.service import Service
 from stream.motion.clock import SURPLUS
+from stream.publish.beside import BesidePublisher
 from stream.publish.control import ControlServer
 from stream.publish.publisher import Publisher
 from stream.sources.base import PoseFrame, PoseSource
@@ -40,9 +41,10 @@ class Run:
         publisher: Publisher,
         report: Report,
         monitor: Monitor | None,
+        beside: BesidePublisher | None,
     ) -> None:
         self._pace, self._source, self._publisher, self.report = pace, source, publisher, report
-        self._monitor = monitor
+        self._monitor, self._beside = monitor, beside
         self._spec = encoder.spec
         hops_per_second = pace.fps / encoder.spec.hop
         self._feed = Threaded(source)
@@ -100,7 +102,10 @@ class Run:
                 if frame.time - first >= limit:
                     return "duration over"
                 self._frames += 1
-                self._publish(self._pipeline.push(self._limited(frame)))
+                frame = self._limited(frame)
+                if self._beside:
+                    self._beside.show(frame)
+                self._publish(self._pipeline.push(frame))
                 self.report.frame(self._pipeline.people, self.counters)
             elif time.monotonic() - begin >= limit:
                 return "duration over"

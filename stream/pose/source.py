@@ -82,7 +82,7 @@ class VisionSource:
                 # A clock of its own: given the times of all frames it chooses those that the one of the hops would.
                 if self._clock is not None and not self._clock.advance({}, frame.time, frame.captured_ns):
                     continue
-                yield PoseFrame(self._tracker.track(frame), frame.time, frame.captured_ns)
+                yield PoseFrame(self._tracker.track(frame), frame.time, frame.captured_ns, frame.image)
         finally:
             self._tracker.close()
 

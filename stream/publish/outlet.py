@@ -80,13 +80,17 @@ class Outlet:
             elif event[:1] == b"\0":
                 self._topics.discard(event[1:])
 
+    def hears(self, topic: bytes) -> bool:
+        """Whether somebody has subscribed to a topic, or to some of what it begins."""
+        return any(each.startswith(topic) or topic.startswith(each) for each in self._topics)
+
     def wait(self, stream: str | None, timeout: float, stop: threading.Event | None = None) -> bool:
         """Wait until somebody hears this stream's packets, or any; False after `timeout` seconds or on `stop`."""
         ours = f"tok/{stream}/".encode() if stream else b"tok/"
         deadline = time.monotonic() + timeout
         while not (stop and stop.is_set()):
             self.listen()
-            if any(topic.startswith(ours) or ours.startswith(topic) for topic in self._topics):
+            if self.hears(ours):
                 return True
             if (left := deadline - time.monotonic()) <= 0:
                 return False

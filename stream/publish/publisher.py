@@ -59,6 +59,14 @@ class Broadcast:
         self._send(frame)
         self._published += 1
 
+    def hears(self, topic: bytes) -> bool:
+        """Whether somebody has subscribed to a topic."""
+        return self._outlet.hears(topic)
+
+    def beside(self, frame: bytes) -> None:
+        """Send what goes beside the packets: it is neither numbered nor kept."""
+        self._outlet.send(frame)
+
     def status(self, people: int, counters: Mapping[str, int]) -> None:
         """Send a sign of life if one is due, each `STATUS_INTERVAL` and for whoever has just subscribed.
 

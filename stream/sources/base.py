@@ -35,6 +35,7 @@ class PoseFrame:
     people: dict[int, Pose]
     time: float
     captured_ns: int
+    image: NDArray[np.uint8] | None = None  # what they were seen in, [H, W, 3], BGR, where there is one
 
 
 class ImageSource(Protocol):

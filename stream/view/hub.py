@@ -23,13 +23,13 @@ class Hub:
         """How many are open."""
         return len(self._mailboxes)
 
-    def post(self, kind: Hashable, message: bytes) -> None:
-        """Hand a message, JSON, to all pages."""
+    def post(self, kind: Hashable, message: bytes, newest: int = NEWEST) -> None:
+        """Hand a message, JSON, to all pages; at most the `newest` of its kind wait for one that is slow."""
         with self._lock:
             if kind == STATE:
                 self._state = message
             for mailbox in self._mailboxes:
-                mailbox.put(kind, message, 1 if kind == STATE else NEWEST)
+                mailbox.put(kind, message, 1 if kind == STATE else newest)
 
     @contextmanager
     def mailbox(self, wake: Callable[[], None]) -> Iterator[Mailbox]:

@@ -12,6 +12,7 @@ from stream.client import Heard, TokenStream
 from stream.codec.recent import recall
 from stream.errors import TokenizerError
 from stream.subscribe.account import STREAMS
+from stream.view.beside import BesideRelay
 from stream.view.hub import STATE, Hub
 from stream.view.messages import NS, hop_json
 from stream.view.rates import Rates
@@ -48,6 +49,7 @@ class Live:
     def __init__(self, connect: str, stream: str | None, tokenizer: str | None, security: Security, hub: Hub) -> None:
         self._address, self._hub = connect, hub
         self._tokens = TokenStream(connect, stream, decode=True, tokenizer=tokenizer, security=security)
+        self._beside = BesideRelay(connect, stream, security, hub)
         self._streams: OrderedDict[str, _Stream] = OrderedDict()
         self._problem = ""
         self._undecoded = 0
@@ -69,6 +71,7 @@ class Live:
 
     def close(self) -> None:
         """Close the sockets. Idempotent."""
+        self._beside.close()
         self._tokens.close()
 
     def _take(self, heard: Heard) -> None:

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 
 from stream.codec.decode import Motion
+from stream.wire.beside import JointsBeside, PictureBeside
 from stream.wire.packets import Packet
 
 NS = 1e9
@@ -36,6 +37,37 @@ def hop_json(packet: Packet, motion: Motion | None, end: float, latency_ms: floa
         fields["joints"] = np.round(motion.joints.astype(float).ravel(), 2).tolist()
         fields["confidence"] = np.round(motion.confidence.astype(float).ravel(), 2).tolist()
     return _encode(fields)
+
+
+def joints_json(message: JointsBeside) -> bytes:
+    """Return the producer's own joints for the page: by track, [joints, confidence], both flat."""
+    people = {
+        str(track): [np.round(joints.astype(float).ravel(), 2).tolist(), np.round(sure.astype(float), 2).tolist()]
+        for track, (joints, sure) in message.people().items()
+    }
+    return _encode(
+        {
+            "type": "joints",
+            "stream": message.stream,
+            "end": message.t / NS,
+            "dims": 2 if message.unit == "px" else 3,
+            "people": people,
+        }
+    )
+
+
+def picture_json(message: PictureBeside) -> bytes:
+    """Return a picture for the page, its JPEG in base64."""
+    return _encode(
+        {
+            "type": "picture",
+            "stream": message.stream,
+            "end": message.t / NS,
+            "width": message.width,
+            "height": message.height,
+            "jpeg": message.jpeg,
+        }
+    )
 
 
 def about_json(mode: str, source: str, **more: Any) -> bytes:

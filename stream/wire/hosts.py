@@ -16,3 +16,11 @@ def is_ipv6_only(host: str) -> bool:
         families = {found[0] for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
         return families == {socket.AF_INET6}
     return False
+
+
+def from_here(address: str) -> str:
+    """Return the address by which this machine itself reaches what is bound to `address`, every host's or one's own."""
+    for every, loopback in (("tcp://0.0.0.0:", "tcp://127.0.0.1:"), ("tcp://[::]:", "tcp://[::1]:")):
+        if address.startswith(every):
+            return loopback + address.removeprefix(every)
+    return address

@@ -60,9 +60,12 @@ def test_make_targets_exist(line: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("python -m stream.")])
+LIVE = re.compile(r"(?:python -m stream\.|(?:\.venv/bin/)?kinetoken )(keys \w+|\w+)(.*)")
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if LIVE.match(line)])
 def test_flags_of_the_live_system_are_accepted(line: str) -> None:
-    name, flags = re.fullmatch(r"python -m stream\.(keys \w+|\w+)(.*)", line).groups()  # type: ignore[union-attr]
+    name, flags = LIVE.fullmatch(line).groups()  # type: ignore[union-attr]
     parse(CONFIGS[name], shlex.split(flags), prog=name)
 
 

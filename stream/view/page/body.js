@@ -9,6 +9,7 @@ const LIMBS = [
   [11, 13, 0.042, 0.031], [13, 15, 0.031, 0.021], [12, 14, 0.042, 0.031], [14, 16, 0.031, 0.021],
 ];
 const TORSO = [5, 6, 12, 11];
+const OWN = [...LIMBS, [5, 6], [6, 12], [12, 11], [11, 5], [0, 1], [0, 2], [1, 3], [2, 4]];
 
 /** The canvas positions of a pose's joints, null where one is not seen. */
 export function placed(camera, pose) {
@@ -37,6 +38,20 @@ export function drawBody(context, points, size, colours, alpha, near, far) {
   context.globalAlpha = alpha;
   for (const [, draw] of parts.sort((a, b) => b[0] - a[0])) draw();
   context.globalAlpha = 1;
+}
+
+/** Draw the producer's own joints of a person, to stand behind the decoded body. */
+export function drawOwn(context, points, colours) {
+  context.strokeStyle = css(colours.ink, 0.75);
+  context.lineWidth = 2;
+  context.lineCap = context.lineJoin = "round";
+  context.beginPath();
+  for (const [a, b] of OWN) {
+    if (!points[a] || !points[b]) continue;
+    context.moveTo(points[a].x, points[a].y);
+    context.lineTo(points[b].x, points[b].y);
+  }
+  context.stroke();
 }
 
 function limb(context, a, b, wide, narrow, colour) {

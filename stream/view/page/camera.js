@@ -22,10 +22,10 @@ function ease(from, to, share) {
 export class FlatCamera {
   #frame = null; // centre x, y and half of width and height
 
-  /** Frame these people. */
-  follow(people, seconds, width, height) {
-    if (people.length) {
-      const { low, high } = framed(people, 2);
+  /** Frame the picture, if there is one, else these people. */
+  follow(people, seconds, width, height, picture) {
+    if (people.length || picture) {
+      const { low, high } = picture ? { low: [0, 0], high: [picture.width, picture.height] } : framed(people, 2);
       const goal = [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, (high[0] - low[0]) / 2, (high[1] - low[1]) / 2];
       this.#frame = ease(this.#frame, goal, Math.min(1, EASE * seconds));
     }

@@ -1,5 +1,6 @@
 // The page: asks what it shows, takes messages, draws every frame, and does what keys and buttons say.
 
+import { meanError } from "./beside.js";
 import { LiveClock, LogClock } from "./clock.js";
 import { connect } from "./link.js";
 import { LogSource } from "./log.js";
@@ -27,6 +28,8 @@ let viewerLost = false;
 let report = null;
 let colours = themeColours();
 let paused = false;
+let error = null; // of the decoded people, smoothed
+const beside = { joints: true, picture: true }; // what is shown of what comes beside the tokens
 
 function streamOf(name) {
   if (!streams.has(name) && streams.size < MOST_STREAMS) {
@@ -44,6 +47,10 @@ function take(message) {
   if (message.type === "state") return takeReport(message);
   const stream = streamOf(message.stream);
   if (!stream) return;
+  if (message.type === "joints" || message.type === "picture") {
+    at(`show-${message.type}`).hidden = false;
+    return (message.type === "joints" ? stream.own : stream.pictures).add(message);
+  }
   if (!isLog) {
     const clock = clocks.get(message.stream);
     if (stream.epoch !== undefined && stream.epoch !== message.epoch) clock.restart();
@@ -133,7 +140,9 @@ function frame() {
 function draw(stream, clock, passed) {
   const people = clock.time === null ? [] : stream.draw(clock.time);
   const one = people.find(({ track }) => track.number === chosenPerson);
-  stage.draw(stream, people, one?.track.key ?? null, clock.time, passed, colours);
+  const own = beside.joints ? stream.own.at(clock.time) : {};
+  const picture = beside.picture ? stream.pictures.at(clock.time) : null;
+  stage.draw(stream, people, one?.track.key ?? null, clock.time, passed, colours, own, picture);
   showPeople(people);
   const shown = one ?? people[0];
   const previous = shown?.track.hops[shown.pose.index - 1];
@@ -150,12 +159,15 @@ function draw(stream, clock, passed) {
     numbers.set("missing", about.missing);
     numbers.set("received", stream.received);
   }
+  const off = meanError(one ? [one] : people, own, stage.dims);
+  error = off === null ? null : (error ?? off) + 0.05 * (off - (error ?? off));
+  if (stream.own.items.length) numbers.set("error", error, stage.dims === 3 ? "cm" : "px");
   numbers.set("drawn", stream.drawn);
   numbers.set("skipped", stream.skipped);
   numbers.set("frames", Math.round(frames.length / Math.max(0.5, Math.min(2, frames.at(-1) - frames[0]))));
   const unit = stage.dims === 3 ? "cm, drag to turn" : "px";
   at("caption").textContent = stream.state ? `${stream.state.tokenizer || ""}${stream.state.backend ? ` on ${stream.state.backend}` : ""} · ${unit}` : "";
-  Object.assign(at("stage").dataset, { people: people.length, time: clock.time ?? "", dims: stage.dims });
+  Object.assign(at("stage").dataset, { people: people.length, time: clock.time ?? "", dims: stage.dims, own: Object.keys(own).length, picture: picture ? `${picture.bitmap.width}x${picture.bitmap.height}` : "" });
 }
 
 function duration(time) {
@@ -187,12 +199,19 @@ function toggleTheme() {
   colours = themeColours();
 }
 
+function toggleBeside(what) {
+  beside[what] = !beside[what];
+  at(`show-${what}`).ariaPressed = String(beside[what]);
+}
+
 const KEYS = {
   " ": () => setPaused(!paused),
   ArrowLeft: (event) => step(-1, event.shiftKey),
   ArrowRight: (event) => step(1, event.shiftKey),
   0: () => (chosenPerson = null),
   d: toggleTheme,
+  j: () => toggleBeside("joints"),
+  p: () => toggleBeside("picture"),
   s: () => {
     const names = [...streams.keys()];
     if (names.length) at("stream").value = chosenStream = names[(names.indexOf(chosenStream) + 1) % names.length];
@@ -214,6 +233,7 @@ at("pause").onclick = (event) => {
   event.target.blur(); // or the space key would press it again
 };
 at("theme").onclick = toggleTheme;
+for (const what of Object.keys(beside)) at(`show-${what}`).onclick = () => toggleBeside(what);
 at("help").onclick = () => at("keys").showModal();
 at("stream").onchange = (event) => (chosenStream = event.target.value);
 at("slider").oninput = (event) => (logClock.time = Number(event.target.value));

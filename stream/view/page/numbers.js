@@ -2,7 +2,7 @@
 
 const LIVE = {
   people: "people", vocabulary: "ids in use", tokens: "tokens/s", bits: "bit/s", wire: "bytes/s on the wire",
-  rate: "packets/s", p50: "latency p50", p99: "latency p99", received: "received", drawn: "drawn", skipped: "not drawn",
+  rate: "packets/s", p50: "latency p50", p99: "latency p99", error: "decoded off by", received: "received", drawn: "drawn", skipped: "not drawn",
   gaps: "gaps", repaired: "repaired", lost: "lost", restarts: "restarts", frames: "frames/s drawn",
 };
 const LOG = { people: "people", packets: "packets in the log", missing: "missing", received: "loaded", drawn: "drawn", frames: "frames/s drawn" };

@@ -1,6 +1,6 @@
 // The large canvas: bodies with their trails, before a floor in 3D.
 
-import { drawBody, placed } from "./body.js";
+import { drawBody, drawOwn, placed } from "./body.js";
 import { FlatCamera, OrbitCamera } from "./camera.js";
 import { css, fitted } from "./palette.js";
 
@@ -45,8 +45,9 @@ export class Stage {
     this.#pointers.set(event.pointerId, event);
   }
 
-  /** people: as Stream.draw gives them; chosen: the key of one, or null; seconds: since the last drawing. */
-  draw(stream, people, chosen, time, seconds, colours) {
+  /** people: as Stream.draw gives them; chosen: the key of one, or null; seconds: since the last drawing; own, picture:
+   * what came beside the tokens, as at that time. */
+  draw(stream, people, chosen, time, seconds, colours, own, picture) {
     const { context, width, height } = fitted(this.canvas);
     if (people.length) this.dims = people[0].track.dims;
     const key = `${stream.name}/${this.dims}`;
@@ -54,7 +55,17 @@ export class Stage {
     this.camera = this.#cameras.get(key);
     const shown = people.filter(({ track, pose }) => track.dims === this.dims && pose.joints);
     const one = shown.filter(({ track }) => track.key === chosen);
-    this.camera.follow(one.length ? one : shown, seconds, width, height);
+    const behind = this.dims === 2 ? picture : null;
+    this.camera.follow(one.length ? one : shown, seconds, width, height, behind);
+    if (behind) {
+      const { left, top, scale } = this.camera;
+      context.drawImage(behind.bitmap, left, top, behind.width * scale, behind.height * scale);
+    } else if (picture) {
+      // Of a stream in 3D the picture has no place in the room: it stands in a corner.
+      const wide = Math.min(width, height * (picture.width / picture.height)) * 0.28;
+      const tall = (wide * picture.height) / picture.width;
+      context.drawImage(picture.bitmap, width - wide - 12, height - tall - 12, wide, tall);
+    }
     if (this.dims === 3) this.#floor(context, shown, colours);
     const bodies = shown.map((person) => ({ ...person, points: placed(this.camera, person.pose) }));
     const depths = bodies.flatMap(({ points }) => points.filter(Boolean).map((point) => point.depth));
@@ -62,8 +73,12 @@ export class Stage {
     const far = Math.max(...depths, near + 1);
     const middle = ({ points }) => points.reduce((sum, point) => sum + (point?.depth ?? 0), 0);
     bodies.sort((a, b) => middle(b) - middle(a));
+    for (const [joints, confidence] of Object.values(own)) {
+      if (joints.length === confidence.length * this.dims) drawOwn(context, placed(this.camera, { joints, confidence }), colours);
+    }
+    const veil = behind || Object.keys(own).length ? 0.8 : 1; // what is behind shows through
     for (const { track, pose, points } of bodies) {
-      const alpha = pose.alpha * (chosen === null || one.length === 0 || track.key === chosen ? 1 : 0.25);
+      const alpha = pose.alpha * veil * (chosen === null || one.length === 0 || track.key === chosen ? 1 : 0.25);
       const size = pose.hop.box[this.dims];
       if (bodies.length <= FEW || track.key === chosen) this.#trails(context, track, time, size, alpha, colours);
       drawBody(context, points, size, colours, alpha, near, this.dims === 3 ? far : near);

@@ -1,5 +1,6 @@
 // What has come, by stream and person, and how much of it was drawn.
 
+import { OwnJoints, Pictures } from "./beside.js";
 import { Track } from "./motion.js";
 
 const HISTORY_S = 30;
@@ -7,6 +8,8 @@ const MOST_TRACKS = 400;
 
 export class Stream {
   tracks = new Map();
+  own = new OwnJoints();
+  pictures = new Pictures();
   received = 0; // hops that came to this page
   drawn = 0;
   skipped = 0; // passed without being drawn: while paused, or in a browser too slow
@@ -60,5 +63,7 @@ export class Stream {
       track.forgetBefore(time - HISTORY_S);
       if (!track.hops.length) this.tracks.delete(key);
     }
+    this.own.trim(time);
+    this.pictures.trim(time);
   }
 }

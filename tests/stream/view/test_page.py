@@ -1,96 +1,12 @@
 """The page in a real browser: what comes is drawn, and what the page says is true."""
 
-import re
-import shutil
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from processes import ROOT
+from browser import PATIENCE_MS, Command, number, opened, shown, wait_for
 from stream.log.reader import read_log
-
-PATIENCE_MS = 60_000
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install Debian's chromium")
-
-Command = Callable[..., subprocess.Popen[str]]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET.split())
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page on which any error of a script fails the test."""
-    errors: list[str] = []
-    with browser.new_page() as opened:
-        opened.set_default_timeout(PATIENCE_MS)
-        opened.on("pageerror", lambda error: errors.append(str(error)))
-        yield opened
-        assert not errors
-
-
-@pytest.fixture
-def start() -> Iterator[Command]:
-    """Start a command of ours; its standard error can be read."""
-    started: list[subprocess.Popen[str]] = []
-
-    def begin(*words: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", *words]
-        started.append(subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True))
-        return started[-1]
-
-    yield begin
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-@pytest.fixture
-def address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-
-
-def opened(view: subprocess.Popen[str]) -> str:
-    """Return the address of a viewer's page, once it is there."""
-    assert view.stderr is not None
-    for line in view.stderr:
-        if match := re.search(r"-> (http://\S+)", line):
-            return match[1]
-    raise AssertionError("the viewer ended")
-
-
-def number(page: Page, name: str) -> int:
-    return int(page.locator(f"#n-{name}").inner_text().split()[0].replace(",", ""))
-
-
-def shown(page: Page, what: str) -> float:
-    """Return what the stage says of itself: people, dims, or time in seconds; -1 before the first drawing."""
-    return float(page.locator("#stage").get_attribute(f"data-{what}") or -1)
-
-
-def wait_for(page: Page, condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_MS / 1000
-    while not condition():
-        assert time.monotonic() < deadline, page.inner_text("body")
-        page.wait_for_timeout(30)
 
 
 def test_every_packet_is_drawn_then_the_log_is_played(page: Page, start: Command, address: str, tmp_path: Path) -> None:
