@@ -9,21 +9,17 @@ if __name__ == "__main__":  # before the slow imports
 
     end_at_once(130)
 
-import logging
 import shutil
 import sys
 import tempfile
 import threading
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import msgspec
 import numpy as np
-import onnx
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from engine.command.cli import run
@@ -33,13 +29,14 @@ from engine.spec import TokenizerFiles, TokenizerSpec, load_tokenizer, sha256, w
 from stream.motion.clock import FPS
 from stream.motion.heatmap import draw
 from training.config import load_config
+from training.exporting.graphs import write_graph
+from training.exporting.weights import Form, round_network, share_weights
 from training.model.config import ModelConfig
 from training.model.tokenizer import TokenizerNetwork
 from training.report.card import begin_card
 from training.run.checkpoint import load_trained, need_codebook
 
 Input = Literal["keypoints", "heatmaps"]
-OPSET = 18
 TOLERANCE = 1e-4
 """Largest difference, in box units, between the joints of the network and of the exported decoder."""
 
@@ -89,125 +86,10 @@ def by_place(tokens: Tensor, config: ModelConfig) -> Tensor:
     return tokens.reshape(-1, config.levels, config.steps, config.places).permute(0, 2, 3, 1)
 
 
-def write_graph(
-    graph: nn.Module, file: Path, first: tuple[str, Tensor], outputs: list[str], states: dict[str, tuple[int, ...]]
-) -> None:
-    """Export one step as ONNX with a free batch."""
-    batch = first[1].shape[0]
-    names = [first[0], "reset", *(f"state.{path}" for path in states)]
-    feeds = (first[1], torch.zeros(batch), *(torch.zeros(batch, *shape) for shape in states.values()))
-    free = torch.export.Dim("batch", min=1, max=4096)
-    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        # torch warns of its own use of its pytree, that axes of the same size share a name, as they are to, and that
-        # there is no torchvision, which nothing here needs.
-        warnings.filterwarnings("ignore", "`isinstance\\(treespec", FutureWarning)
-        warnings.filterwarnings("ignore", "# The axis name", UserWarning)
-        program = torch.onnx.export(
-            graph,
-            feeds,
-            input_names=names,
-            output_names=[*outputs, *(f"new_state.{path}" for path in states)],
-            opset_version=OPSET,
-            dynamo=True,
-            dynamic_shapes=({0: free}, {0: free}, *([tuple({0: free} for _ in states)] if states else [])),
-            verbose=False,
-        )
-    assert program is not None
-    program.save(str(file))
-
-
-def halve(network: TokenizerNetwork) -> None:
-    """Round the large matrices to half precision, in which they ship; the codebook, which is compared, is not."""
-    with torch.no_grad():
-        for parameter in network.parameters():
-            if _large(parameter):
-                parameter.copy_(parameter.half())
-
-
-def _large(tensor: Tensor) -> bool:
-    return tensor.dim() in (2, 5) and tensor.numel() >= 4096
-
-
-def share_weights(files: list[Path], weights: Path, network: dict[str, Tensor]) -> None:
-    """Write model.safetensors and let every large tensor of the graphs point into it.
-
-    The exporter stores most matrices transposed, and the file holds them in half precision: in the graph they become
-    the network's own matrix, a Cast and a Transpose, which every engine folds away on load. Whatever else the
-    exporter has folded joins the file under `graph.<name>`.
-    """
-    tensors = {name: t.half() if _large(t) and "codebook" not in name else t for name, t in network.items()}
-    plain = {tensor.numpy().tobytes(): name for name, tensor in network.items()}
-    turned = {t.t().contiguous().numpy().tobytes(): name for name, t in network.items() if t.dim() == 2}
-    models = [onnx.load(file) for file in files]
-    pointers: list[tuple[onnx.TensorProto, str]] = []
-    for model in models:
-        strip(model)
-        for initializer in model.graph.initializer:
-            data = onnx.numpy_helper.to_array(initializer)
-            key = data.tobytes()
-            if data.nbytes < 4096:
-                continue
-            name = plain.get(key) or turned.get(key)
-            if name is None:
-                name = plain[key] = f"graph.{initializer.name}.{len(tensors)}"
-                tensors[name] = torch.from_numpy(data.copy())
-            _restore(model.graph, initializer, tensors[name], transpose=key not in plain)
-            pointers.append((initializer, name))
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, weights)
-    weights.chmod(0o644)
-    places = _places(weights)
-    for initializer, name in pointers:
-        start, end = places[name]
-        initializer.ClearField("raw_data")
-        initializer.data_location = onnx.TensorProto.EXTERNAL
-        del initializer.external_data[:]
-        for key, value in (("location", weights.name), ("offset", start), ("length", end - start)):
-            initializer.external_data.add(key=key, value=str(value))
-    for model, file in zip(models, files, strict=True):
-        file.write_bytes(model.SerializeToString())
-        onnx.checker.check_model(str(file))
-
-
-def _restore(graph: onnx.GraphProto, initializer: onnx.TensorProto, stored: Tensor, transpose: bool) -> None:
-    """Make the graph compute an initializer from the tensor as it is stored."""
-    steps: list[tuple[str, dict[str, Any]]] = []
-    if stored.dtype == torch.float16:
-        initializer.data_type = onnx.TensorProto.FLOAT16
-        steps.append(("Cast", {"to": onnx.TensorProto.FLOAT}))
-    if transpose:
-        initializer.dims[:] = [*reversed(initializer.dims)]
-        steps.append(("Transpose", {"perm": [1, 0]}))
-    name = initializer.name
-    names = [f"{name}.stored{n}" for n in range(len(steps))] + [name]
-    initializer.name = names[0]
-    nodes = [
-        onnx.helper.make_node(kind, [names[n]], [names[n + 1]], name=names[n + 1] + "." + kind, **how)
-        for n, (kind, how) in enumerate(steps)
-    ]
-    for node in reversed(nodes):
-        graph.node.insert(0, node)
-
-
-def strip(model: onnx.ModelProto) -> None:
-    """Take out what the exporter says of the machine and the source it ran on."""
-    graph = model.graph
-    for item in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
-        item.ClearField("doc_string")
-        item.ClearField("metadata_props")
-    del graph.value_info[:]
-
-
-def _places(weights: Path) -> dict[str, tuple[int, int]]:
-    """Return where in the file each tensor of a safetensors file begins and ends."""
-    with weights.open("rb") as stream:
-        size = int.from_bytes(stream.read(8), "little")
-        header = msgspec.json.decode(stream.read(size))
-    return {
-        name: (8 + size + entry["data_offsets"][0], 8 + size + entry["data_offsets"][1])
-        for name, entry in header.items()
-        if name != "__metadata__"
-    }
+def form_of(name: str, tensor: Tensor) -> Form:
+    """Return how a tensor is stored: large matrices in half precision; the codebook, which is compared, as it is."""
+    large = tensor.dim() in (2, 5) and tensor.numel() >= 4096
+    return "half" if large and "codebook" not in name else "plain"
 
 
 def export(run: Path, out: Path, form: Input = "keypoints") -> TokenizerFiles:
@@ -226,25 +108,25 @@ def export(run: Path, out: Path, form: Input = "keypoints") -> TokenizerFiles:
 
 
 def export_network(network: TokenizerNetwork, name: str, out: Path, form: Input = "keypoints") -> TokenizerFiles:
-    """Write a network as a tokenizer directory; checked, then put in place. Rounds the network's matrices (`halve`).
+    """Write a network as a tokenizer directory; checked, then put in place. Rounds the network (`form_of`).
 
     Raises TokenizerError where the live system has no use for such a network.
     """
     c = network.config
     refuse(c, form)
-    halve(network)
+    round_network(network, form_of)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
         folder = Path(scratch)
         encoder, decoder, weights = (folder / n for n in ("encoder.onnx", "decoder.onnx", "model.safetensors"))
         x = torch.from_numpy(_example(network, form))
         tokens = torch.zeros(2, c.levels, c.steps, c.cells, c.cells, dtype=torch.int32)
-        write_graph(EncoderGraph(network), encoder, ("x", x), ["tokens", "latent"], network.encoder.states)
+        write_graph(EncoderGraph(network), encoder, {"x": x}, ["tokens", "latent"], network.encoder.states)
         write_graph(
-            DecoderGraph(network), decoder, ("tokens", tokens), ["joints", "confidence"], network.decoder.states
+            DecoderGraph(network), decoder, {"tokens": tokens}, ["joints", "confidence"], network.decoder.states
         )
         kept = {key: tensor for key, tensor in network.state_dict().items() if tensor.dtype == torch.float32}
-        share_weights([encoder, decoder], weights, {key: tensor.contiguous() for key, tensor in kept.items()})
+        share_weights([encoder, decoder], weights, {key: tensor.contiguous() for key, tensor in kept.items()}, form_of)
         spec = TokenizerSpec(
             name=name,
             kind="heatmap",

@@ -1,0 +1,1 @@
+"""Networks as files: graphs that engines run, and weights that both graphs of a tokenizer share."""

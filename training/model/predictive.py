@@ -1,0 +1,286 @@
+"""A tokenizer that codes only what a reader cannot predict from what it has already decoded.
+
+Encoder and decoder share the decoder's past: the last hops as they were decoded, moved into this hop's box. From these
+a network predicts the hop, and how far off it expects to be along each direction of a learned basis. What the
+prediction misses is coded in residual levels, coarse to fine, each an id of a codebook, in units of those scales:
+
+    decoded = predicted + basis @ (scale * (code_1 + ... + code_n)) + refinement
+
+Any first n levels decode. The encoder searches for the ids with the decoder at hand, so all that is trained is the
+decoder. Prediction is leaky: where the pasts of two ends differ, as after a lost hop, they approach each other again.
+
+Prediction in the loop is differential pulse-code modulation; residual vector quantization is that of SoundStream,
+arXiv 2107.03312; scales that follow from what is decoded are backward adaptation.
+
+A hop is a vector of V = hop * 17 * D + 17 numbers: coordinates in the hop's box, then for each joint the share of the
+frames in which it was seen, times `PRESENCE`.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stream.motion.skeleton import J
+
+PRESENCE = 0.1
+"""Weight of a joint's presence beside coordinates: to miss that it is hidden counts as much as a tenth of the box."""
+
+GAIN = 8.0
+"""Of what enters the network: differences to the mean body, in box units, are small."""
+
+SHARE = 0.1
+"""Of what leaves the network, in box units: a whole unit is the whole box."""
+
+FAR = 2.0
+"""Box units beyond which the past and the box's own path are cut: no ids can drive a decoder out of bounds."""
+
+
+@dataclass
+class PredictiveConfig:
+    """Sizes of a predictive tokenizer."""
+
+    dims: int = 2
+    hop: int = 8  # frames
+    past: int = 3  # decoded hops that a prediction is made from
+    levels: int = 12  # ids of a hop at most
+    vocabulary: int = 1024  # ids of a level
+    rank: int = 96  # directions in which coordinates are coded; presence has its own
+    width: int = 768
+    depth: int = 3  # residual layers
+    refine: int = 512  # width of the refinement
+    leak: float = 0.6  # share of the past's difference to the mean body that the linear prediction starts with
+
+    @property
+    def coordinates(self) -> int:
+        """Numbers of a hop that are coordinates."""
+        return self.hop * J * self.dims
+
+    @property
+    def size(self) -> int:
+        """V: numbers of a hop."""
+        return self.coordinates + J
+
+    @property
+    def directions(self) -> int:
+        """K: directions in which a hop is coded."""
+        return self.rank + J
+
+    @property
+    def states(self) -> dict[str, tuple[int, ...]]:
+        """Sizes of one stream's state, by name."""
+        return {"past": (self.past, self.size), "box": (self.dims + 1,), "age": (1,), "quality": (1,)}
+
+
+@dataclass
+class State:
+    """What both ends remember of B streams.
+
+    past: [B, past, V], decoded hops, newest first, in the coordinates of `box`; box: [B, D + 1], of the newest;
+    age: [B, 1], hops decoded since the reset, at most `past`; quality: [B, 1], share of the levels that the newest had.
+    """
+
+    past: Tensor
+    box: Tensor
+    age: Tensor
+    quality: Tensor
+
+    @staticmethod
+    def fresh(batch: int, config: PredictiveConfig) -> "State":
+        """Return the state before the first hop."""
+        return State(**{name: torch.zeros(batch, *size) for name, size in config.states.items()})
+
+    def reset(self, where: Tensor) -> "State":
+        """Return the state with these streams, [B] of 0 or 1, before their first hop."""
+        return State(self.past, self.box, self.age * (1 - where[:, None]), self.quality * (1 - where[:, None]))
+
+    def where(self, mask: Tensor, other: "State") -> "State":
+        """Return the other's streams where mask [B] is true, else these."""
+        m = mask[:, None]
+        return State(
+            torch.where(m[..., None], other.past, self.past),
+            torch.where(m, other.box, self.box),
+            torch.where(m, other.age, self.age),
+            torch.where(m, other.quality, self.quality),
+        )
+
+    def first(self, count: int) -> "State":
+        """Return the state of the first streams."""
+        return State(self.past[:count], self.box[:count], self.age[:count], self.quality[:count])
+
+
+@dataclass
+class Prediction:
+    """Of the next hop of B streams.
+
+    past: [B, past, V], in the coordinates of the hop's box; guess: [B, V]; scale: [B, K], the residual to expect along
+    each direction; hidden: [B, width], what else the refinement may use.
+    """
+
+    past: Tensor
+    guess: Tensor
+    scale: Tensor
+    hidden: Tensor
+
+    def with_axis(self) -> "Prediction":
+        """Return it with an axis after the batch, to decode several sums of codes at once."""
+        return Prediction(*(each[:, None] for each in vars(self).values()))
+
+
+class Residual(nn.Module):
+    """A residual layer: x + f(norm(x))."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.inner = nn.Linear(width, width)
+        self.outer = nn.Linear(width, width)
+        nn.init.zeros_(self.outer.weight)
+        nn.init.zeros_(self.outer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, width] -> [B, width]."""
+        return x + self.outer(F.gelu(self.inner(self.norm(x))))
+
+
+class PredictiveNetwork(nn.Module):
+    """Predictor, codebooks and refinement; see the head of the file."""
+
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, config: PredictiveConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        self.register_buffer("mean", torch.zeros(c.size))
+        self.register_buffer("spread", torch.ones(c.directions))
+        self.linear = nn.Parameter(torch.zeros(c.past * c.size, c.size))
+        self.basis = nn.Parameter(torch.zeros(c.size, c.directions))
+        self.codes = nn.Parameter(torch.zeros(c.levels, c.vocabulary, c.directions))
+        self.enter = nn.Linear(c.past * c.size + c.past + c.dims + 2, c.width)
+        self.layers = nn.Sequential(*[Residual(c.width) for _ in range(c.depth)], nn.LayerNorm(c.width))
+        self.leave = nn.Linear(c.width, c.size + c.directions)
+        self.refine_in = nn.Linear(c.width + c.directions + 1, c.refine)
+        self.refine_out = nn.Linear(c.refine, c.size)
+        for last in (self.leave, self.refine_out):  # it starts as linear prediction and plain sums of codes
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
+    def predict(self, state: State, box: Tensor) -> Prediction:
+        """Predict the next hop, which has the box [B, D + 1]."""
+        c = self.config
+        old = torch.where(state.age == 0, box, state.box)
+        side = box[:, -1:].clamp(min=1e-6)  # no box has none; an empty step that warms an engine up does
+        ratio = old[:, -1:] / side
+        shift = (old[:, :-1] - box[:, :-1]) / side
+        places, presence = state.past[..., : c.coordinates], state.past[..., c.coordinates :]
+        places = (places.unflatten(-1, (-1, c.dims)) - 0.5) * ratio[:, None, None] + shift[:, None, None] + 0.5
+        past = torch.cat([places.flatten(2), presence], dim=-1)
+        valid = (torch.arange(c.past, device=box.device) < state.age).to(box.dtype)
+        apart = ((past - self.mean) * valid[..., None]).flatten(1).clamp(-FAR, FAR)
+        path = torch.cat([shift, ratio.log()], dim=-1).clamp(-FAR, FAR)
+        hidden = self.layers(self.enter(torch.cat([GAIN * apart, valid, path, state.quality], dim=-1)))
+        out = self.leave(hidden).float()
+        guess = self.mean + apart @ self.linear + SHARE * out[:, : c.size]
+        scale = self.spread * torch.exp(out[:, c.size :].clamp(-4, 4))
+        return Prediction(past, guess, scale, hidden.float())
+
+    def search(self, prediction: Prediction, target: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ids [B, L] and the codes' sums after each level [B, L, K], found greedily, level by level.
+
+        target: [B, V]; known: [B, V], 0 where there is nothing to code: it counts as predicted rightly.
+        """
+        # The basis is all but orthonormal, so distances along it, weighted by the scales, are distances of joints.
+        wanted = ((target - prediction.guess) * known) @ self.basis / prediction.scale
+        weight = prediction.scale.square()
+        total = torch.zeros_like(wanted)
+        ids, sums = [], []
+        for codes in self.codes:
+            cost = weight @ codes.square().T - 2 * (weight * (wanted - total)) @ codes.T
+            best = cost.argmin(dim=-1)
+            total = total + codes[best]
+            ids.append(best)
+            sums.append(total)
+        return torch.stack(ids, dim=1), torch.stack(sums, dim=1)
+
+    def decode(self, prediction: Prediction, total: Tensor, share: Tensor) -> Tensor:
+        """Return hops [..., V] from their codes' sums [..., K] and the share [..., 1] of the levels that are there."""
+        coded = prediction.scale * total
+        # One matrix in two parts: what does not hang on the codes is computed once for all sums of a hop.
+        weight, width = self.refine_in.weight, self.config.width
+        hidden = F.linear(prediction.hidden, weight[:, :width], self.refine_in.bias)
+        hidden = hidden + F.linear(torch.cat([GAIN * coded, share], dim=-1), weight[:, width:])
+        return prediction.guess + coded @ self.basis.T + SHARE * self.refine_out(F.gelu(hidden)).float()
+
+    def remember(self, state: State, box: Tensor, prediction: Prediction, hop: Tensor, share: Tensor) -> State:
+        """Return the state after a hop [B, V]."""
+        past = torch.cat([hop[:, None], prediction.past[:, :-1]], dim=1)
+        return State(past, box, (state.age + 1).clamp(max=self.config.past), share)
+
+    def hop_of(self, keypoints: Tensor) -> tuple[Tensor, Tensor]:
+        """Return hops as vectors [B, V] and what of them is known, [B, V] of 0 or 1.
+
+        keypoints: [B, hop, 17, D + 1], box coordinates and presence.
+        """
+        places, present = keypoints[..., :-1], keypoints[..., -1:]
+        seen = present.squeeze(-1).mean(dim=1)
+        known = torch.cat([present.expand_as(places).flatten(1), torch.ones_like(seen)], dim=-1)
+        return torch.cat([places.flatten(1), PRESENCE * seen], dim=-1), known
+
+    def joints_of(self, hop: Tensor) -> tuple[Tensor, Tensor]:
+        """Return joints [B, hop, 17, D], box coordinates, and confidence [B, hop, 17] of hops [B, V]."""
+        c = self.config
+        seen = (hop[:, c.coordinates :] / PRESENCE).clamp(0, 1)
+        joints = hop[:, : c.coordinates].unflatten(-1, (c.hop, J, c.dims))
+        return joints.clamp(0.5 - FAR, 0.5 + FAR), seen[:, None].expand(-1, c.hop, -1)
+
+    def encode_step(
+        self, keypoints: Tensor, box: Tensor, levels: Tensor, tolerance: Tensor, state: State
+    ) -> tuple[Tensor, Tensor, State]:
+        """Encode one hop of B streams.
+
+        keypoints: [B, hop, 17, D + 1]; box: [B, D + 1]; levels: [B], ids to use at most; tolerance: [B], box units:
+        stop at the first level where the mean joint error is no larger; 0: never.
+        Returns ids [B, L], -1 for levels not used, the joints that the decoder will give, and the new state.
+        """
+        c = self.config
+        target, known = self.hop_of(keypoints)
+        prediction = self.predict(state, box)
+        ids, sums = self.search(prediction, target, known)
+        sums = torch.cat([torch.zeros_like(sums[:, :1]), sums], dim=1)
+        number = torch.arange(c.levels + 1, dtype=box.dtype, device=box.device)
+        share = (number / c.levels)[None, :, None].expand(box.shape[0], -1, -1)
+        wide = Prediction(
+            *(each[:, None].expand(-1, c.levels + 1, *each.shape[1:]) for each in vars(prediction).values())
+        )
+        hops = self.decode(wide, sums, share)
+        good = (self.errors(hops, target[:, None], known[:, None]) <= tolerance[:, None]).to(box.dtype)
+        enough = (good.cumsum(dim=1) == 0).to(box.dtype).sum(dim=1)
+        used = torch.minimum(torch.where(tolerance > 0, enough, float(c.levels)), levels)[:, None]
+        taken = (number == used.clamp(0, c.levels)).to(box.dtype)
+        hop = (hops * taken[..., None]).sum(dim=1)
+        ids = torch.where(number[:-1] < used, ids, -1)
+        return ids, self.joints_of(hop)[0], self.remember(state, box, prediction, hop, used / c.levels)
+
+    def decode_step(self, ids: Tensor, box: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+        """Decode one hop of B streams. ids: [B, L], -1 for levels that are not there; box: [B, D + 1].
+
+        Returns joints [B, hop, 17, D], box coordinates, confidence [B, hop, 17], and the new state.
+        """
+        c = self.config
+        prediction = self.predict(state, box)
+        there = (ids >= 0).to(box.dtype)
+        codes = torch.stack([table[level] for table, level in zip(self.codes, ids.clamp(min=0).T, strict=True)], dim=1)
+        share = there.sum(dim=1, keepdim=True) / c.levels
+        hop = self.decode(prediction, (codes * there[..., None]).sum(dim=1), share)
+        joints, confidence = self.joints_of(hop)
+        return joints, confidence, self.remember(state, box, prediction, hop, share)
+
+    def errors(self, hops: Tensor, target: Tensor, known: Tensor) -> Tensor:
+        """Return the mean error [...] of hops [..., V], box units: of known joints' places and of all presences."""
+        c = self.config
+        apart = (hops - target)[..., : c.coordinates].unflatten(-1, (-1, c.dims))
+        seen = known[..., : c.coordinates : c.dims]
+        places = ((apart.square().sum(dim=-1) + 1e-12).sqrt() * seen).sum(dim=-1) / seen.sum(dim=-1).clamp(min=1)
+        return places + (hops - target)[..., c.coordinates :].abs().mean(dim=-1)
