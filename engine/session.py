@@ -4,7 +4,7 @@ State goes in and comes out: a session remembers nothing, so any number of strea
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 from engine import state as state_of
 from engine.backends.base import Arrays, DeviceGraph, Graph, Precision, zeros
 from engine.errors import EngineError, KinetokenError, TokenizerError, in_a_line
-from engine.spec import Part, TokenizerFiles, TokenizerSpec, check_inputs, check_outputs, load_tokenizer, states_of
+from engine.spec import (
+    Part,
+    TokenizerFiles,
+    TokenizerSpec,
+    added_inputs,
+    check_inputs,
+    check_outputs,
+    load_tokenizer,
+    states_of,
+)
 from engine.state import State
 from engine.tensorrt.manifest import has_engines
 
@@ -41,10 +50,22 @@ TRIALS = 7
 
 @dataclass(frozen=True)
 class Encoded:
-    """tokens: int32 [B, L, t, h, w]; latent: float32 [B, L, t, h, w, C], unit vectors before rounding to a code."""
+    """tokens: int32 [B, L, t, h, w], -1 for levels left out; beside them, by the tokenizer's kind,
+
+    latent: float32 [B, L, t, h, w, C], unit vectors before rounding to a code; or joints: float32 [B, T, 17, D], box
+    coordinates, as a decoder that lost nothing will give them.
+    """
 
     tokens: NDArray[np.int32]
-    latent: NDArray[np.float32]
+    latent: NDArray[np.float32] | None = None
+    joints: NDArray[np.float32] | None = None
+
+    @property
+    def numbers(self) -> NDArray[np.float32]:
+        """The latent, or the joints where there is none: what two engines may be compared by."""
+        found = self.joints if self.latent is None else self.latent
+        assert found is not None
+        return found
 
 
 @dataclass(frozen=True)
@@ -79,7 +100,14 @@ class Session:
             for _ in range(times):
                 self._graph.run(zeros(self._graph.inputs, batch))
 
-    def _step(self, name: str, value: NDArray[Any], reset: NDArray[np.bool_], state: State) -> tuple[Arrays, State]:
+    def _step(
+        self,
+        name: str,
+        value: NDArray[Any],
+        reset: NDArray[np.bool_],
+        state: State,
+        added: Mapping[str, NDArray[np.float32]],
+    ) -> tuple[Arrays, State]:
         expected = tuple(self._graph.inputs[name][1:])
         if not len(value):
             raise ValueError(f"{self.spec.name}: a step needs at least one stream")
@@ -89,6 +117,12 @@ class Session:
                 f"got {list(value.shape)} and {list(reset.shape)}"
             )
         feeds = {name: np.ascontiguousarray(value), "reset": reset.astype(np.float32)}
+        sizes = added_inputs(self.spec, self.part)
+        found = {key: array.shape for key, array in added.items()}
+        if found != {key: (len(value), *size) for key, size in sizes.items()}:
+            wanted = ", ".join(f"{key} [B{''.join(f', {n}' for n in size)}]" for key, size in sizes.items())
+            raise ValueError(f"{self.spec.name}: a step takes {wanted or 'nothing else'}, got {found}")
+        feeds |= {key: np.ascontiguousarray(array, np.float32) for key, array in added.items()}
         if isinstance(self._graph, DeviceGraph):
             return self._graph.step(feeds, state)
         feeds |= {f"state.{path}": past for path, past in state.items()}
@@ -101,13 +135,16 @@ class Encoder(Session):
 
     part = "encoder"
 
-    def step(self, x: NDArray[np.float32], reset: NDArray[np.bool_], state: State) -> tuple[Encoded, State]:
+    def step(
+        self, x: NDArray[np.float32], reset: NDArray[np.bool_], state: State, **added: NDArray[np.float32]
+    ) -> tuple[Encoded, State]:
         """Encode one hop of B streams.
 
-        x: float32 [B, *spec.input_shape]; reset: bool [B], start this stream afresh; state: as from `init_state`.
+        x: float32 [B, *spec.input_shape]; reset: bool [B], start this stream afresh; state: as from `init_state`;
+        added: what the kind takes beside, by name, see `engine.spec.added_inputs`.
         """
-        out, new = self._step("x", x, reset, state)
-        return Encoded(out["tokens"], out["latent"]), new
+        out, new = self._step("x", x, reset, state, added)
+        return Encoded(out["tokens"], out.get("latent"), out.get("joints")), new
 
 
 class Decoder(Session):
@@ -115,14 +152,18 @@ class Decoder(Session):
 
     part = "decoder"
 
-    def step(self, tokens: NDArray[Any], reset: NDArray[np.bool_], state: State) -> tuple[Decoded, State]:
+    def step(
+        self, tokens: NDArray[Any], reset: NDArray[np.bool_], state: State, **added: NDArray[np.float32]
+    ) -> tuple[Decoded, State]:
         """Decode one hop of B streams. tokens: [B, L, t, h, w], each id below the vocabulary; else as in `Encoder`.
 
+        Of a predictive tokenizer, ids of -1 are levels that are not there: with none at all it predicts the hop.
         Raises ValueError for an id beyond the vocabulary.
         """
-        if tokens.size and not 0 <= tokens.min() <= tokens.max() < self.spec.vocabulary:
-            raise ValueError(f"{self.spec.name}: ids must be in 0..{self.spec.vocabulary - 1}")
-        out, new = self._step("tokens", tokens.astype(np.int32), reset, state)
+        least = -1 if self.spec.predictive else 0
+        if tokens.size and not least <= tokens.min() <= tokens.max() < self.spec.vocabulary:
+            raise ValueError(f"{self.spec.name}: ids must be in {least}..{self.spec.vocabulary - 1}")
+        out, new = self._step("tokens", tokens.astype(np.int32), reset, state, added)
         return Decoded(out["joints"], out["confidence"]), new
 
 

@@ -2,8 +2,12 @@
 
     NAME/  config.json  encoder.onnx  decoder.onnx  model.safetensors  README.md  SHA256SUMS
 
-Graph inputs are `x` (decoder: `tokens`), `reset` and `state.<path>`; outputs `tokens` and `latent` (decoder: `joints`
-and `confidence`) and `new_state.<path>`. The batch is the first axis of all of them.
+Graph inputs are `x` (decoder: `tokens`), `reset`, `state.<path>` and what the kind adds (`added_inputs`); outputs
+`tokens` and `latent` (predictive: `joints`; decoder: `joints` and `confidence`) and `new_state.<path>`. The batch is
+the first axis of all of them.
+
+A predictive tokenizer decodes each hop from what was decoded before it, in the box that the packet names, and any first
+levels of a hop decode: an id of -1 stands for a level that is not there, after which there are none.
 """
 
 import hashlib
@@ -40,16 +44,16 @@ class TokenizerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """config.json. Shapes of states leave out the batch."""
 
     name: str
-    kind: Literal["heatmap", "joints"]
+    kind: Literal["heatmap", "joints", "predictive"]
     skeleton: Literal["coco17"]
     dims: Literal[2, 3]
-    grid: int  # side of a heatmap, pixels
-    sigma: float  # of the Gaussian, pixels of the grid
+    grid: int = 0  # side of a heatmap, pixels; predictive tokenizers see none, and have no strides
+    sigma: float = 0.0  # of the Gaussian, pixels of the grid
     hop: int  # frames between packets
     window: int  # frames that one encoder call sees
     causal: bool
     fps: float
-    strides: tuple[int, int, int]  # time, height, width
+    strides: tuple[int, int, int] = (0, 0, 0)  # time, height, width
     vocabulary: int
     token_grid: tuple[int, int, int, int]  # residual levels, time, height, width
     input: Literal["keypoints", "heatmaps"]
@@ -76,8 +80,13 @@ class TokenizerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         return (planes * self.joints, self.window, self.grid, self.grid)
 
     @property
+    def predictive(self) -> bool:
+        """Whether hops are decoded from those before, in any number of levels."""
+        return self.kind == "predictive"
+
+    @property
     def tokens_per_hop(self) -> int:
-        """Ids in one packet."""
+        """Ids in one packet; at most, where levels may be left out."""
         levels, time, height, width = self.token_grid
         return levels * time * height * width
 
@@ -167,17 +176,34 @@ def _check_spec(spec: TokenizerSpec, folder: Path, weights_hash: str) -> None:
     need(spec.weights_hash == weights_hash, "weights_hash is not that of model.safetensors")
     need(re.fullmatch(NAME, spec.name) is not None, f"name {spec.name!r} must be letters, digits, '.', '_' or '-'")
     need(spec.hop <= 64, f"hop {spec.hop} must be at most 64 frames")
-    need(min(spec.grid, spec.hop, *spec.strides, *spec.token_grid) > 0, "sizes must be positive")
-    need(spec.fps > 0 and spec.sigma > 0, "fps and sigma must be positive")
+    need(min(spec.hop, *spec.token_grid) > 0, "sizes must be positive")
+    need(spec.fps > 0, "fps must be positive")
     need(spec.window % spec.hop == 0, f"window {spec.window} must be a multiple of hop {spec.hop}")
     need(not spec.causal or spec.window == spec.hop, "a causal tokenizer has window equal to hop")
     need(2 <= spec.vocabulary <= 65536, f"vocabulary {spec.vocabulary} must fit 16 bits")
+    if spec.predictive:
+        need(spec.causal and spec.input == "keypoints", "a predictive tokenizer is causal and takes keypoints")
+        need(spec.token_grid[1:] == (1, 1, 1), f"token grid {spec.token_grid} must be levels x 1 x 1 x 1")
+        return
+    need(min(spec.grid, *spec.strides) > 0 and spec.sigma > 0, "grid, strides and sigma must be positive")
     _, time, height, width = spec.token_grid
     reduced = (time * spec.strides[0], height * spec.strides[1], width * spec.strides[2])
     need(
         reduced == (spec.hop, spec.grid, spec.grid),
         f"token grid {spec.token_grid} times strides {spec.strides} must be hop x grid x grid",
     )
+
+
+def added_inputs(spec: TokenizerSpec, part: Part) -> dict[str, tuple[int, ...]]:
+    """Return the sizes of what a graph of this kind takes beside `x` or `tokens`, by name; all are float32.
+
+    box: the hop's box, (*centre, side), px or cm, as its packet carries it; levels: code a hop in so many at most;
+    tolerance: and in no more than bring the mean joint error down to this, in sides of the box; 0: in all of `levels`.
+    """
+    if not spec.predictive:
+        return {}
+    box: dict[str, tuple[int, ...]] = {"box": (spec.dims + 1,)}
+    return {**box, "levels": (), "tolerance": ()} if part == "encoder" else box
 
 
 def states_of(spec: TokenizerSpec, part: Part) -> dict[str, tuple[int, ...]]:
@@ -191,7 +217,7 @@ def check_inputs(tokenizer: TokenizerFiles, part: Part, found: Shapes) -> None:
     spec = tokenizer.spec
     first = {"x": spec.input_shape} if part == "encoder" else {"tokens": spec.token_grid}
     states = {f"state.{path}": size for path, size in states_of(spec, part).items()}
-    expected = {**first, "reset": (), **states}
+    expected = {**first, "reset": (), **added_inputs(spec, part), **states}
     wrong = {name for name in expected.keys() | found.keys() if expected.get(name) != _sizes(found, name)}
     _refuse(tokenizer, part, "differs in", wrong)
 
@@ -200,10 +226,13 @@ def check_outputs(tokenizer: TokenizerFiles, part: Part, found: Shapes) -> None:
     """Raise TokenizerError where a graph does not give what the configuration promises."""
     spec = tokenizer.spec
     frames = (spec.hop, spec.joints)
-    first = {"tokens": spec.token_grid} if part == "encoder" else {"joints": (*frames, spec.dims), "confidence": frames}
+    joints = {"joints": (*frames, spec.dims)}
+    first: Shapes = {**joints, "confidence": frames}
+    if part == "encoder":
+        first = {"tokens": spec.token_grid, **(joints if spec.predictive else {})}
     states = {f"new_state.{path}": size for path, size in states_of(spec, part).items()}
     wrong = {name for name, sizes in {**first, **states}.items() if _sizes(found, name) != tuple(sizes)}
-    if part == "encoder" and "latent" not in found:  # of as many channels as the quantizer has
+    if part == "encoder" and not spec.predictive and "latent" not in found:  # of as many channels as the quantizer has
         wrong.add("latent")
     _refuse(tokenizer, part, "gives no right", wrong)
 

@@ -114,7 +114,7 @@ def compare_encoders(exact: Encoder, other: Encoder, windows: Windows) -> Encodi
         two, states[1] = other.step(x, reset, states[1])
         equal += int((one.tokens == two.tokens).sum())
         count += one.tokens.size
-        latent = max(latent, _apart(one.latent, two.latent))
+        latent = max(latent, _apart(one.numbers, two.numbers))
     return Encoding(equal / count, latent, count)
 
 

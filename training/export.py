@@ -196,7 +196,7 @@ def check(network: TokenizerNetwork, folder: Path, form: Input) -> None:
         # Of the first level: what the others are left with hangs on how a tie of the first was rounded.
         first = latent[..., 0, :].numpy()
         apart = max(
-            float(np.abs(encoded.latent[:, 0].reshape(first.shape) - first).max()) / max(1.0, np.abs(first).max()),
+            float(np.abs(encoded.numbers[:, 0].reshape(first.shape) - first).max()) / max(1.0, np.abs(first).max()),
             float(np.abs(decoded.joints - joints.numpy()).max()),
         )
         if apart > TOLERANCE:

@@ -47,8 +47,8 @@ def test_another_encoder_is_seen(tokenizer: TokenizerFiles) -> None:
     """One whose states are lost on the way: every window is encoded as the first."""
 
     class Forgetful(Encoder):
-        def step(self, x: Any, reset: Any, state: Any) -> Any:
-            return super().step(x, np.ones_like(reset), state)
+        def step(self, x: Any, reset: Any, state: Any, **added: Any) -> Any:
+            return super().step(x, np.ones_like(reset), state, **added)
 
     exact = open_encoder(tokenizer, "onnxruntime")
     other = Forgetful(tokenizer.spec, exact._graph, "onnxruntime", "")

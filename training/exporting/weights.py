@@ -69,8 +69,8 @@ def share_weights(
             key = data.tobytes()
             if data.nbytes < SMALL:
                 continue
-            name = plain.get(key) or turned.get(key)
-            if name is None:
+            name = plain.get(key) or turned.get(key) or ""
+            if not name:
                 name = plain[key] = f"graph.{initializer.name}.{len(tensors)}"
                 tensors[name] = torch.from_numpy(data.copy())
             pointers += _restore(

@@ -12,6 +12,7 @@ import copy
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -238,8 +239,8 @@ class PredictiveRun:
         with torch.no_grad():
             for kept, now in zip(self.kept.parameters(), self.network.parameters(), strict=True):
                 kept.lerp_(now, weight)
-            for kept, now in zip(self.kept.buffers(), self.network.buffers(), strict=True):
-                kept.copy_(now)
+            for copied, buffer in zip(self.kept.buffers(), self.network.buffers(), strict=True):
+                copied.copy_(buffer)
         return terms
 
     def _terms(self, batch: Batch) -> dict[str, Tensor]:
@@ -389,10 +390,10 @@ def k_means(points: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return centres, (centres.square().sum(dim=1) - 2 * points @ centres.T).argmin(dim=1)
 
 
-def read_checkpoint(file: Path) -> dict[str, Tensor]:
+def read_checkpoint(file: Path) -> dict[str, Any]:
     """Return what a checkpoint holds. Raises TokenizerError where it is damaged."""
     try:
-        state: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen kinds for a file that is not its own
         raise TokenizerError(f"{file} is damaged ({str(error).strip().splitlines()[0]}): train again") from None
     return state

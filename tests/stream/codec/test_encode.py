@@ -48,7 +48,9 @@ class CountingEncoder(Encoder):
     def init_state(self, batch: int) -> State:
         return {"count": np.zeros((batch, 1), np.float32)}
 
-    def step(self, x: NDArray[np.float32], reset: NDArray[np.bool_], state: State) -> tuple[Encoded, State]:
+    def step(
+        self, x: NDArray[np.float32], reset: NDArray[np.bool_], state: State, **added: NDArray[np.float32]
+    ) -> tuple[Encoded, State]:
         assert x.shape[1:] == self.spec.input_shape
         self.batches.append(len(x))
         self.inputs.append(x.copy())
