@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -25,6 +25,8 @@ PLACES = {
     "optim": ("threads", "device"),
 }
 """Keys, by section, that say where and how comfortably a row is trained, and change no result."""
+
+C = TypeVar("C")
 
 CONFIGS = Path(__file__).parent / "configs"
 """Configurations that ship."""
@@ -178,18 +180,23 @@ def over_bases(own: DictConfig, folder: Path, seen: tuple[Path, ...] = ()) -> Di
 
 def typed(layers: DictConfig, changes: list[str]) -> TrainConfig:
     """Put keys and values, then key=value pairs, over the defaults, and check them."""
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(TrainConfig), layers, OmegaConf.from_dotlist(changes))
-        config = cast(TrainConfig, OmegaConf.to_object(merged))
-    except TypeError as error:
-        raise ValueError(
-            f"a key=value does not fit ({error}): lists are given whole, as in data.validate=[a,b]"
-        ) from None
+    config = merged(TrainConfig, layers, changes)
     config.check()
     return config
 
 
-def save_config(config: TrainConfig, file: Path) -> None:
+def merged(schema: type[C], layers: DictConfig, changes: list[str]) -> C:
+    """Put keys and values, then key=value pairs, over the defaults of a kind of configuration."""
+    try:
+        found = OmegaConf.merge(OmegaConf.structured(schema), layers, OmegaConf.from_dotlist(changes))
+        return cast(C, OmegaConf.to_object(found))
+    except TypeError as error:
+        raise ValueError(
+            f"a key=value does not fit ({error}): lists are given whole, as in data.validate=[a,b]"
+        ) from None
+
+
+def save_config(config: object, file: Path) -> None:
     """Write every key of a run's configuration."""
     structured: Any = OmegaConf.structured(config)
     OmegaConf.save(structured, file)

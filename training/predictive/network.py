@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stream.motion.skeleton import J
+from training.predictive.config import PredictiveConfig
 
 PRESENCE = 0.1
 """Weight of a joint's presence beside coordinates: to miss that it is hidden counts as much as a tenth of the box."""
@@ -38,62 +39,35 @@ FAR = 2.0
 
 
 @dataclass
-class PredictiveConfig:
-    """Sizes of a predictive tokenizer."""
-
-    dims: int = 2
-    hop: int = 8  # frames
-    past: int = 3  # decoded hops that a prediction is made from
-    levels: int = 12  # ids of a hop at most
-    vocabulary: int = 1024  # ids of a level
-    rank: int = 96  # directions in which coordinates are coded; presence has its own
-    width: int = 768
-    depth: int = 3  # residual layers
-    refine: int = 512  # width of the refinement
-    leak: float = 0.6  # share of the past's difference to the mean body that the linear prediction starts with
-
-    @property
-    def coordinates(self) -> int:
-        """Numbers of a hop that are coordinates."""
-        return self.hop * J * self.dims
-
-    @property
-    def size(self) -> int:
-        """V: numbers of a hop."""
-        return self.coordinates + J
-
-    @property
-    def directions(self) -> int:
-        """K: directions in which a hop is coded."""
-        return self.rank + J
-
-    @property
-    def states(self) -> dict[str, tuple[int, ...]]:
-        """Sizes of one stream's state, by name."""
-        return {"past": (self.past, self.size), "box": (self.dims + 1,), "age": (1,), "quality": (1,)}
-
-
-@dataclass
 class State:
     """What both ends remember of B streams.
 
     past: [B, past, V], decoded hops, newest first, in the coordinates of `box`; box: [B, D + 1], of the newest;
-    age: [B, 1], hops decoded since the reset, at most `past`; quality: [B, 1], share of the levels that the newest had.
+    missing: [B, 1], hops of the past that there never were, as the stream has just begun; quality: [B, 1], share of the
+    levels that the newest had. All zeros is the state of a reader that knows nothing of a stream that has long begun:
+    it takes the mean body for the past.
     """
 
     past: Tensor
     box: Tensor
-    age: Tensor
+    missing: Tensor
     quality: Tensor
 
     @staticmethod
-    def fresh(batch: int, config: PredictiveConfig) -> "State":
-        """Return the state before the first hop."""
+    def unknown(batch: int, config: PredictiveConfig) -> "State":
+        """Return the state of readers that know nothing."""
         return State(**{name: torch.zeros(batch, *size) for name, size in config.states.items()})
+
+    @staticmethod
+    def fresh(batch: int, config: PredictiveConfig) -> "State":
+        """Return the state before the first hop of a stream."""
+        return State.unknown(batch, config).reset(torch.ones(batch))
 
     def reset(self, where: Tensor) -> "State":
         """Return the state with these streams, [B] of 0 or 1, before their first hop."""
-        return State(self.past, self.box, self.age * (1 - where[:, None]), self.quality * (1 - where[:, None]))
+        new, kept = where[:, None], 1 - where[:, None]
+        missing = self.missing * kept + self.past.shape[1] * new
+        return State(self.past * kept[..., None], self.box * kept, missing, self.quality * kept)
 
     def where(self, mask: Tensor, other: "State") -> "State":
         """Return the other's streams where mask [B] is true, else these."""
@@ -101,13 +75,13 @@ class State:
         return State(
             torch.where(m[..., None], other.past, self.past),
             torch.where(m, other.box, self.box),
-            torch.where(m, other.age, self.age),
+            torch.where(m, other.missing, self.missing),
             torch.where(m, other.quality, self.quality),
         )
 
     def first(self, count: int) -> "State":
         """Return the state of the first streams."""
-        return State(self.past[:count], self.box[:count], self.age[:count], self.quality[:count])
+        return State(self.past[:count], self.box[:count], self.missing[:count], self.quality[:count])
 
 
 @dataclass
@@ -122,6 +96,15 @@ class Prediction:
     guess: Tensor
     scale: Tensor
     hidden: Tensor
+
+    def halves(self) -> tuple["Prediction", "Prediction"]:
+        """Return those of the first and of the second half of the streams."""
+        first, second = zip(*(each.chunk(2) for each in vars(self).values()), strict=True)
+        return Prediction(*first), Prediction(*second)
+
+    def followed_by(self, other: "Prediction") -> "Prediction":
+        """Return these streams' and then the other's."""
+        return Prediction(*(torch.cat(pair) for pair in zip(vars(self).values(), vars(other).values(), strict=True)))
 
     def with_axis(self) -> "Prediction":
         """Return it with an axis after the batch, to decode several sums of codes at once."""
@@ -170,14 +153,16 @@ class PredictiveNetwork(nn.Module):
     def predict(self, state: State, box: Tensor) -> Prediction:
         """Predict the next hop, which has the box [B, D + 1]."""
         c = self.config
-        old = torch.where(state.age == 0, box, state.box)
+        known = state.box[:, -1:] > 0
+        old = torch.where(known, state.box, box)
         side = box[:, -1:].clamp(min=1e-6)  # no box has none; an empty step that warms an engine up does
         ratio = old[:, -1:] / side
         shift = (old[:, :-1] - box[:, :-1]) / side
         places, presence = state.past[..., : c.coordinates], state.past[..., c.coordinates :]
         places = (places.unflatten(-1, (-1, c.dims)) - 0.5) * ratio[:, None, None] + shift[:, None, None] + 0.5
         past = torch.cat([places.flatten(2), presence], dim=-1)
-        valid = (torch.arange(c.past, device=box.device) < state.age).to(box.dtype)
+        past = torch.where(known[..., None], past, self.mean)
+        valid = (torch.arange(c.past, device=box.device) < c.past - state.missing).to(box.dtype)
         apart = ((past - self.mean) * valid[..., None]).flatten(1).clamp(-FAR, FAR)
         path = torch.cat([shift, ratio.log()], dim=-1).clamp(-FAR, FAR)
         hidden = self.layers(self.enter(torch.cat([GAIN * apart, valid, path, state.quality], dim=-1)))
@@ -186,13 +171,17 @@ class PredictiveNetwork(nn.Module):
         scale = self.spread * torch.exp(out[:, c.size :].clamp(-4, 4))
         return Prediction(past, guess, scale, hidden.float())
 
+    def residual(self, prediction: Prediction, target: Tensor, known: Tensor) -> Tensor:
+        """Return what a prediction misses along each direction of the basis, [B, K]."""
+        return ((target - prediction.guess) * known) @ self.basis
+
     def search(self, prediction: Prediction, target: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         """Return ids [B, L] and the codes' sums after each level [B, L, K], found greedily, level by level.
 
         target: [B, V]; known: [B, V], 0 where there is nothing to code: it counts as predicted rightly.
         """
         # The basis is all but orthonormal, so distances along it, weighted by the scales, are distances of joints.
-        wanted = ((target - prediction.guess) * known) @ self.basis / prediction.scale
+        wanted = self.residual(prediction, target, known) / prediction.scale
         weight = prediction.scale.square()
         total = torch.zeros_like(wanted)
         ids, sums = [], []
@@ -216,9 +205,10 @@ class PredictiveNetwork(nn.Module):
     def remember(self, state: State, box: Tensor, prediction: Prediction, hop: Tensor, share: Tensor) -> State:
         """Return the state after a hop [B, V]."""
         past = torch.cat([hop[:, None], prediction.past[:, :-1]], dim=1)
-        return State(past, box, (state.age + 1).clamp(max=self.config.past), share)
+        return State(past, box, (state.missing - 1).clamp(min=0), share)
 
-    def hop_of(self, keypoints: Tensor) -> tuple[Tensor, Tensor]:
+    @staticmethod
+    def hop_of(keypoints: Tensor) -> tuple[Tensor, Tensor]:
         """Return hops as vectors [B, V] and what of them is known, [B, V] of 0 or 1.
 
         keypoints: [B, hop, 17, D + 1], box coordinates and presence.

@@ -14,7 +14,7 @@ from engine.spec import TokenizerFiles, TokenizerSpec, load_tokenizer, sha256, w
 from stream.motion.clock import FPS
 from training.exporting.graphs import write_graph
 from training.exporting.weights import Form, round_network, share_weights
-from training.model.predictive import PredictiveNetwork, State
+from training.predictive.network import PredictiveNetwork, State
 
 HOPS = 4
 """Hops on which network and graphs are compared."""

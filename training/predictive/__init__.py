@@ -1,0 +1,1 @@
+"""Training of predictive tokenizers, from the first weights to the exported directory."""

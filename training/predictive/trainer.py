@@ -1,0 +1,230 @@
+"""Trains the network of a predictive tokenizer: prediction in the loop, codebooks, and an end that lost something.
+
+Each step runs windows of several hops through encoder and decoder as they will run live: what is decoded of a hop is
+the past of the next. The encoder's search has no gradient and needs none; the decoder's output is differentiable in
+everything that is trained, its codebooks included.
+
+Beside it runs a reader that lost its state or a hop now and then and decodes the same ids: its distance to the encoder
+must halve with each hop, so that a stream forgets what was lost.
+"""
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.errors import TokenizerError
+from training.predictive.begin import begin
+from training.predictive.config import PredictiveTrainConfig
+from training.predictive.losses import SIDE_CM, apart, distance, joint_error, surprise, unforgotten, velocity_error
+from training.predictive.network import Prediction, PredictiveNetwork, State
+from training.predictive.windows import Batch, draw, open_sampler
+
+UNFOLLOWED = 0.3
+"""Share of windows in which each hop has its own number of levels; in the others all have the same."""
+
+RESETS, LOSSES = 0.12, 0.15
+"""Share of hops after which the second reader has lost its state, or has missed the hop."""
+
+SCALE = 0.003
+"""Weight of the likelihood of the scales, which say what to expect: they follow from the other terms too."""
+
+REVIVE_EVERY = 100
+"""Steps after which codes that were hardly ever taken become residuals that were just met."""
+
+UNUSED = 0.02
+"""Share of the uniform use below which a code counts as unused."""
+
+
+class PredictiveRun:
+    """A training in memory: what a step needs and a checkpoint holds."""
+
+    def __init__(self, config: PredictiveTrainConfig, folder: Path) -> None:
+        c = self.config = config
+        torch.manual_seed(c.seed)
+        self.folder, self.step = folder, 0
+        self.sampler = open_sampler(c)
+        self.network = PredictiveNetwork(c.model)
+        self.kept = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.use = torch.zeros(c.model.levels, c.model.vocabulary)
+        self.optimizer, self._rates = self._optimizer()
+
+    def _optimizer(self) -> tuple[torch.optim.Optimizer, list[float]]:
+        o, network = self.config.optim, self.network
+        special = {id(network.codes), id(network.basis), id(network.linear)}
+        groups = [
+            {
+                "params": [p for p in network.parameters() if id(p) not in special],
+                "lr": o.rate,
+                "weight_decay": o.weight_decay,
+            },
+            {"params": [network.codes], "lr": o.rate * o.code_rate, "weight_decay": 0.0},
+            {"params": [network.basis, network.linear], "lr": o.rate * o.fitted_rate, "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, betas=(0.9, 0.98)), [float(group["lr"]) for group in groups]  # type: ignore[arg-type]
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the run is saved."""
+        return self.folder / "checkpoint.pt"
+
+    def save(self) -> None:
+        """Write the checkpoint, whole or not at all."""
+        scratch = self.checkpoint.with_suffix(".new")
+        torch.save(
+            {
+                "network": self.network.state_dict(),
+                "kept": self.kept.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "use": self.use,
+                "step": self.step,
+            },
+            scratch,
+        )
+        scratch.replace(self.checkpoint)
+
+    def load(self) -> None:
+        """Go on from the checkpoint. Raises TokenizerError where it is damaged or of another configuration."""
+        state = read_checkpoint(self.checkpoint)
+        try:
+            self.network.load_state_dict(state["network"])
+            self.kept.load_state_dict(state["kept"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.use, self.step = state["use"], int(state["step"])
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise TokenizerError(f"{self.checkpoint} does not fit its config.yaml: {error}") from None
+
+    def begin(self) -> None:
+        """Give the network its first weights."""
+        begin(self.network, self.sampler, self.config)
+        self.kept.load_state_dict(self.network.state_dict())
+
+    def advance(self) -> dict[str, Tensor]:
+        """Do one step and return the terms of its loss by name."""
+        c, o = self.config, self.config.optim
+        torch.manual_seed((c.seed << 32) + self.step)
+        along = min(1.0, (self.step + 1) / o.rise_steps) * (0.51 + 0.49 * math.cos(math.pi * self.step / o.steps))
+        for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * along
+        terms = self._terms(draw(self.sampler, c, [c.seed, self.step]))
+        loss = (
+            terms["joint"]
+            + o.coarse * terms["coarse"]
+            + o.unaided * terms["unaided"]
+            + terms["presence"]
+            + o.velocity * terms["velocity"]
+            + o.forgetting * terms["forgetting"]
+            + SCALE * terms["scale"]
+        )
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), o.clip)
+        self.optimizer.step()
+        self.step += 1
+        weight = 1 - min(o.average, self.step / (self.step + 19))
+        with torch.no_grad():
+            for kept, now in zip(self.kept.parameters(), self.network.parameters(), strict=True):
+                kept.lerp_(now, weight)
+            for copied, buffer in zip(self.kept.buffers(), self.network.buffers(), strict=True):
+                copied.copy_(buffer)
+        return terms
+
+    def _terms(self, batch: Batch) -> dict[str, Tensor]:
+        """Run windows through both ends; return the mean of each term over the hops.
+
+        Between two hops, `state` is what the encoder and a reader that lost nothing remember, `other` what the reader
+        beside them does, and `before` how far its newest hop is from theirs.
+        """
+        c, network = self.config.model, self.network
+        count, hops = batch.target.shape[:2]
+        state = other = State.fresh(count, c)
+        before = torch.zeros(count)
+        fixed, free = torch.randint(1, c.levels + 1, (count,)), torch.rand(count) < UNFOLLOWED
+        sums: dict[str, Tensor] = {}
+        for hop in range(hops):
+            box, target, known = batch.boxes[:, hop], batch.target[:, hop], batch.known[:, hop]
+            both = self._predict(state, other, box)
+            right, wrong = both.halves()
+            with torch.no_grad():
+                ids, _ = network.search(right, target, known)
+            self._note(ids, network.residual(right, target, known) / right.scale, at=hop == hops // 2)
+            levels = torch.where(free, torch.randint(0, c.levels + 1, (count,)), fixed)
+            fewer = (torch.rand(count) * levels).long()
+            full, lost, coarse = self._decode(both, ids, levels, fewer)
+            terms = self._losses(batch, hop, right, full, coarse)
+            if hop:  # at the first both begin afresh
+                terms["forgetting"] = unforgotten(apart(lost, full.detach(), c), before)
+            sums = {name: sums.get(name, 0) + value / hops for name, value in terms.items()}
+            share = (levels / c.levels)[:, None]
+            old, state = state, network.remember(state, box, right, full.detach(), share)
+            other = self._mishap(network.remember(other, box, wrong, lost.detach(), share), old)
+            before = distance(network, other, box, full.detach())
+        return sums
+
+    def _losses(
+        self, batch: Batch, hop: int, prediction: Prediction, full: Tensor, coarse: Tensor
+    ) -> dict[str, Tensor]:
+        """Return what counts of a hop [B, V], with its levels and with fewer."""
+        c = self.config.model
+        target, known, truth = batch.target[:, hop], batch.known[:, hop], batch.truth[:, hop]
+        place = (truth, batch.there[:, hop], batch.boxes[:, hop, -1:] / SIDE_CM, c.dims)
+        presence = ((each - target)[:, c.coordinates :].abs().mean() for each in (full, coarse))
+        terms = {
+            "joint": joint_error(full, *place),
+            "coarse": joint_error(coarse, *place),
+            "unaided": joint_error(prediction.guess, *place),
+            "presence": torch.stack([*presence]).sum(),
+            "scale": surprise(prediction, self.network.residual(prediction, target, known)),
+        }
+        if hop:
+            terms["velocity"] = velocity_error(batch, hop, full, prediction.past[:, 0], c)
+        return terms
+
+    def _mishap(self, other: State, old: State) -> State:
+        """Let the second reader lose its state now and then, or miss a hop that the encoder had not: it has `old`."""
+        luck = torch.rand(len(other.box))
+        other = other.where(luck < RESETS, State.unknown(len(luck), self.config.model))
+        return other.where((luck >= RESETS) & (luck < RESETS + LOSSES), old)
+
+    def _predict(self, state: State, other: State, box: Tensor) -> Prediction:
+        """Predict for both ends at once, in half precision."""
+        both = State(*(torch.cat(pair) for pair in zip(vars(state).values(), vars(other).values(), strict=True)))
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.optim.bfloat16):
+            return self.network.predict(both, torch.cat([box, box]))
+
+    def _decode(self, both: Prediction, ids: Tensor, levels: Tensor, fewer: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the hop as the encoder, the other reader and a reader of fewer levels decode it, [B, V] each."""
+        c = self.config.model
+        codes = torch.stack([table[level] for table, level in zip(self.network.codes, ids.T, strict=True)], dim=1)
+        number = torch.arange(c.levels)
+        some, less = ((codes * (number < count[:, None])[..., None]).sum(dim=1) for count in (levels, fewer))
+        shares = [(count / c.levels)[:, None] for count in (levels, levels, fewer)]
+        three = both.followed_by(both.halves()[0])
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.optim.bfloat16):
+            full, lost, coarse = self.network.decode(three, torch.cat([some, some, less]), torch.cat(shares)).chunk(3)
+        return full, lost, coarse
+
+    @torch.no_grad()
+    def _note(self, ids: Tensor, wanted: Tensor, at: bool) -> None:
+        """Count the codes in use; now and then let the unused ones become what is wanted in this batch, [B, K]."""
+        self.use.scatter_add_(1, ids.T, torch.ones(ids.T.shape))
+        if not at or self.step % REVIVE_EVERY != REVIVE_EVERY // 2 or self.step < 2 * REVIVE_EVERY:
+            return
+        codes = self.network.codes
+        for level, counts in enumerate(self.use):
+            unused = (counts <= UNUSED * counts.mean()).nonzero()[: len(wanted) // 2, 0]
+            codes[level, unused] = wanted[torch.randperm(len(wanted))[: len(unused)]]
+            wanted = wanted - codes[level][ids[:, level]]
+        self.use.zero_()
+
+
+def read_checkpoint(file: Path) -> dict[str, Any]:
+    """Return what a checkpoint holds. Raises TokenizerError where it is damaged."""
+    try:
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen kinds for a file that is not its own
+        raise TokenizerError(f"{file} is damaged ({str(error).strip().splitlines()[0]}): train again") from None
+    return state
