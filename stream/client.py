@@ -285,10 +285,15 @@ class TokenStream:
     def _tend(self, drained: bool) -> None:
         if not self._subscribed and not self.opening and time.monotonic() > self._subscribe_by:
             self._subscribe()
+        # A reader that was too slow hears the stream again once it has caught up by asking.
+        inflow = self._socket.inflow
+        away = inflow is not None and inflow.full
         if drained:
             self._link.mend()
         if self._repairer:
-            self._repairer.step(drained, self._link.silent)
+            self._repairer.step(drained, self._link.silent and not away)
+        if inflow and away and drained and (self._repairer is None or self._repairer.catch_up()):
+            inflow.reopen()
         for stream in [name for name in self._farewells if not self._order.lacks(name)]:
             self._order.ready.append(self._farewells.pop(stream))
 

@@ -31,6 +31,14 @@ from stream.wire.security import Security
 PAUSE = 1.0
 """Seconds that a replay waits at most for the next run of a producer, however long it was away."""
 
+QUIET = 1.0
+"""Seconds without a sign of a reader after which a replay at full speed ends. One that was cut off shows more often."""
+
+LOOK_S = 0.05
+"""Seconds between two looks for such signs."""
+
+ENDED = "end of the run in the log"
+
 _BEAT = STATUS_INTERVAL / 2
 
 
@@ -99,12 +107,14 @@ def main(config: Config, stop: threading.Event) -> None:
         report.say(f"{config.log} ({count} packets, {_span(first, last)}, {pace}) -> {outlet.address}")
         service = Service()
         service.ready(f"replaying {config.log}")
-        replay = _Replay(outlet, security, config.speed, report, service)
+        replay = _Replay(outlet, log, security, config.speed, report, service)
         try:
             replay.begin(head)
             if config.wait and not replay.wait(config.wait, stop) and not stop.is_set():
                 report.say(f"no subscriber within {config.wait:g} s: starting without one", "no subscriber")
             reason = replay.go(chain([head], logged), stop)
+            if config.speed == 0:
+                replay.see_off(stop)
         finally:
             service.stopping()
             replay.close()
@@ -129,11 +139,38 @@ def _moment(time_ns: int) -> str:
         return f"{time_ns} ns"
 
 
+class _Shown:
+    """What of a log was replayed so far, as an `Archive` for readers that missed some of it."""
+
+    def __init__(self, log: LogReader) -> None:
+        self._log = log
+        self._epochs: dict[str, list[bytes]] = {}
+
+    def begin(self, stream: str, epoch: bytes) -> None:
+        """Note that a run is replayed from now on, those before it are over."""
+        self._epochs.setdefault(stream, []).append(epoch)
+
+    def frames(self, stream: str, track: int, epoch: bytes, first: int, last: int) -> Iterator[bytes]:
+        """As of the log."""
+        return self._log.frames(stream, track, epoch, first, last)
+
+    def epochs(self, stream: str, limit: int) -> list[bytes]:
+        """Return the last `limit` epochs that were begun, oldest first."""
+        return self._epochs.get(stream, [])[-limit:]
+
+    def ends(self, stream: str, epoch: bytes, track: int, limit: int) -> list[tuple[int, int]]:
+        """As of the log, for runs that are over."""
+        over = self._epochs.get(stream, [])[:-1]
+        return self._log.ends(stream, epoch, track, limit) if epoch in over else []
+
+
 class _Replay:
     """The runs of the log's streams, one after the other for each of them, over one outlet."""
 
-    def __init__(self, outlet: Outlet, security: Security, speed: float, report: Report, service: Service) -> None:
-        self._outlet, self._security, self._speed = outlet, security, speed
+    def __init__(
+        self, outlet: Outlet, log: LogReader, security: Security, speed: float, report: Report, service: Service
+    ) -> None:
+        self._outlet, self._shown, self._security, self._speed = outlet, _Shown(log), security, speed
         self._report, self._service = report, service
         self._runs: dict[str, tuple[Broadcast, ControlServer]] = {}
         self._packets = 0
@@ -165,6 +202,23 @@ class _Replay:
             self._report.frame(len(self._runs), self._counters)
         return "log ended"
 
+    def see_off(self, stop: threading.Event) -> None:
+        """Stay for readers that could not keep up: they have cut their links, and ask for what they lack.
+
+        Returns when for `QUIET` nobody asks, nothing is under way and no link comes or goes.
+        """
+        began, greeted = time.monotonic(), -1
+        while not stop.is_set() and (now := time.monotonic()) < began + QUEUED:
+            self._beat()
+            if self._outlet.newcomers != greeted:
+                greeted = self._outlet.newcomers
+                for broadcast, _ in self._runs.values():
+                    broadcast.goodbye(ENDED)
+            asked = max((control.asked_at for _, control in self._runs.values()), default=0.0)
+            if now - max(began, asked, self._outlet.unrest()) > QUIET:
+                return
+            stop.wait(LOOK_S)
+
     def close(self) -> None:
         """End every run: its readers hear a goodbye and may still ask for what they lack."""
         for stream in list(self._runs):
@@ -184,10 +238,11 @@ class _Replay:
         if stream in self._runs and not self._is_running(logged):
             self._end(stream, more=True)
         if stream not in self._runs:
+            self._shown.begin(stream, epoch)
             broadcast, address = Broadcast(self._outlet, stream, epoch), self._outlet.address
             # Every stream has its own: on tcp it finds a free port, elsewhere it needs a name.
             bind = None if address.startswith("tcp://") else f"{address}.{stream}.control"
-            control = ControlServer(broadcast.history, bind, address, security=self._security)
+            control = ControlServer(broadcast.history, bind, address, log=self._shown, security=self._security)
             broadcast.control, broadcast.tokenizer = control.told, logged.packet.tokenizer
             self._runs[stream] = broadcast, control
             broadcast.status(0, self._counters)
@@ -195,7 +250,7 @@ class _Replay:
 
     def _end(self, stream: str, more: bool) -> None:
         broadcast, control = self._runs.pop(stream)
-        broadcast.goodbye("end of the run in the log", more)
+        broadcast.goodbye(ENDED, more)
         control.close(quiet=FAREWELL)
 
     def _beat(self) -> None:

@@ -79,7 +79,8 @@ class ControlServer:
         self._peers: OrderedDict[bytes, TokenBucket] = OrderedDict()
         self._all = TokenBucket(RATE, BURST)
         self._stop = threading.Event()
-        self._asked_at = 0.0
+        self.asked_at = 0.0
+        """When somebody last asked, on the monotonic clock."""
         self._socket = _open(bind, beside, security)
         self._failure: Exception | None = None
         self.address = self._socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
@@ -104,8 +105,8 @@ class ControlServer:
         """
         deadline = time.monotonic() + limit
         if quiet and not self._stop.is_set():
-            self._asked_at = time.monotonic()
-            while self._thread.is_alive() and time.monotonic() < min(deadline, self._asked_at + quiet):
+            self.asked_at = time.monotonic()
+            while self._thread.is_alive() and time.monotonic() < min(deadline, self.asked_at + quiet):
                 self._stop.wait(0.01)
         self._stop.set()
         self._thread.join()
@@ -123,7 +124,7 @@ class ControlServer:
                 if not self._socket.poll(BEAT_MS):
                     continue
                 parts = self._socket.recv_multipart()
-                self._asked_at = time.monotonic()
+                self.asked_at = time.monotonic()
                 # Requests are read as fast as they come, answered or not: libzmq must never stop reading.
                 if self._all.take():
                     self.counters.requests += 1

@@ -97,6 +97,13 @@ class Outlet:
             self._socket.poll(int(min(left, 0.1) * 1000) + 1)
         return False
 
+    def unrest(self) -> float:
+        """Return when a link last came or went, or had something under way, on the monotonic clock; 0 if never."""
+        inflow = self._socket.inflow
+        if inflow is None:
+            return 0.0
+        return time.monotonic() if inflow.is_sending() else inflow.stirred
+
     def close(self, drain: float = LINGER, stop: threading.Event | None = None) -> None:
         """Close; wait up to `drain` seconds for queued packets to leave, `LINGER` once `stop` is set.
 

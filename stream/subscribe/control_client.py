@@ -132,6 +132,8 @@ class Asker:
             with suppress(PacketError):
                 if len(parts) == 1:
                     return decode_reply(parts[0])
+        if self.socket.inflow:
+            self.socket.inflow.reopen()  # what was lost is asked for again
         return None
 
     def _mind_time(self) -> None:

@@ -87,7 +87,8 @@ class ProducerState:
     """The state of one stream's producer; see the head of this file.
 
     published: packets of the epoch when we asked, so that its tracks begin there. hop_s: seconds that a packet spans.
-    look_due: when to ask next where all tracks are, monotonic seconds. clock: how its clock goes, if known.
+    look_due: when to ask next where all tracks are, monotonic seconds. looks: how often that was answered. clock: how
+    its clock goes, if known.
     """
 
     epoch: bytes = b""
@@ -98,6 +99,7 @@ class ProducerState:
     published: int | None = None
     hop_s: float = 0.0
     look_due: float = 0.0
+    looks: int = 0
     clock: Clock | None = None
     _clock_read: int = 0
 

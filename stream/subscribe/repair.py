@@ -61,6 +61,9 @@ LOOK_S = 5.0
 PROBE_S = 1.0
 """Seconds between two questions to a control socket that does not answer."""
 
+NEAR = 1000
+"""Packets: a reader that lacked no more at its last look is near enough to hear the stream itself again."""
+
 CLIENTS = 16
 """Control sockets that are asked at once, the most recent ones."""
 
@@ -103,6 +106,8 @@ class Repairer:
         self._producers: OrderedDict[str, ProducerState] = OrderedDict()
         self._asking: set[Key] = set()
         self._ends: dict[Key, tuple[int, float]] = {}  # newest seq by a late look, and when to act on it
+        self._looks_due: dict[str, int] | None = None  # by stream, while catching up
+        self._found = 0  # packets that looks found missing
 
     def on_message(self, message: Message) -> Handling:
         """Note what a message tells of its producer, and tell how to handle it. Call it for every one."""
@@ -161,6 +166,23 @@ class Repairer:
             self._fill_gap(key, track, silent)
         if not silent:
             self._look()
+
+    def catch_up(self) -> bool:
+        """Find out what was published meanwhile and ask for it, while the stream itself is not heard.
+
+        Call it after each `step`, until it says that next to nothing is missing any more.
+        """
+        heard_of = {name: each for name, each in self._producers.items() if self._holds(name)}
+        if self._looks_due is None:
+            self._looks_due, self._found = {name: each.looks + 1 for name, each in heard_of.items()}, 0
+            for each in heard_of.values():
+                each.look_due = 0.0
+            return not heard_of
+        due = self._looks_due
+        if self._order.open or self._ends or any(each.looks < due.get(name, 0) for name, each in heard_of.items()):
+            return False
+        self._looks_due = None
+        return self._found <= NEAR
 
     def close(self) -> None:
         """Close all links to control sockets. Idempotent."""
@@ -293,7 +315,9 @@ class Repairer:
         if goes_on and self._track is None and not self._order.forgetful:
             if producer.client:
                 producer.client.ask(msgspec.structs.replace(request, track=following))
-        elif running and not producer.listed:
+            return
+        producer.looks += running
+        if running and not producer.listed:
             producer.listed = True
             for key in self._order.keys(reply.stream):
                 if key[2] == reply.epoch:
@@ -325,6 +349,7 @@ class Repairer:
             if producer and producer.epoch == key[2] and producer.listed:
                 self._order.begin(key, self._first(key))
             if (track := self._order.known(key)) and track.sequence.joined:
+                self._found += max(0, last - track.sequence.last)
                 self._order.expect(key, last)
 
     def _fill_gap(self, key: Key, track: Track, silent: bool) -> None:
@@ -333,6 +358,8 @@ class Repairer:
         patience = GIVE_UP_CUT_S if silent else GIVE_UP_S
         if self._max_lag is not None:
             patience = min(patience, self._max_lag)
+        if self._max_lag is None and producer and producer.client and not producer.client.free:
+            track.since = time.monotonic()  # others are being asked for: its turn comes
         waited = time.monotonic() - track.since
         if producer is None or not self._holds(key[0]) or waited > patience:
             self._order.give_up(key, max([track.due, *track.held]))
@@ -344,6 +371,7 @@ class Repairer:
                     self._order.give_up(key, last - worth, stale=True)
                     first = last - worth + 1
             self._asking.add(key)
+            self._order.open[key] = self._order.open.pop(key)  # next time the others come first
             producer.client.ask(Replay(id=0, stream=key[0], track=key[1], epoch=key[2], first=first, last=last))
 
     def _look(self) -> None:

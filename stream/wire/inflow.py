@@ -26,7 +26,8 @@ LOOK_PER_LINK_S = 1e-4
 """Many links are looked at less often: it costs some 2 us each."""
 
 UNREAD = 32 * 2**20
-"""Bytes that may wait unread in a reader's socket: hours of motion. Beyond them its link is cut until it reads."""
+"""Bytes that may wait unread in a reader's socket: hours of motion. Beyond them its link is cut, and stays so until
+the reader says that it has caught up."""
 
 UNFINISHED = 2 * 2**20
 """Bytes of one message that may have come before it is whole, from a peer whose messages have 1 MiB at most."""
@@ -73,6 +74,10 @@ class Inflow:
         """(event, value) of the socket's links."""
         self.cut = 0
         """How many links were cut."""
+        self.full = False
+        """Whether a reader had too much before it, so that its links are cut at once until `reopen`."""
+        self.stirred = 0.0
+        """When a link last came or went, on the monotonic clock."""
         self._events, self._allowance = events, allowance
         self._links: dict[int, _Link] = {}
         # Written by the reader's thread alone; the watcher keeps how they were at its last look.
@@ -95,6 +100,18 @@ class Inflow:
     def found_empty(self) -> None:
         """Note that the reader found no message: all that is left is one that is not whole."""
         self._empties += 1
+
+    def reopen(self) -> None:
+        """Let links be again, now that the reader has read all."""
+        self.full = False
+
+    def is_sending(self) -> bool:
+        """Whether something that was sent has not yet arrived at some link's end. False where nobody tells."""
+        for number, link in list(self._links.items()):
+            with suppress(OSError), _lent(number) as handle:  # it may be over already
+                if _ends(handle) == link.ends and _outstanding(number):
+                    return True
+        return False
 
     def join(self) -> None:
         """Wait for the thread, once the monitor was disabled."""
@@ -123,10 +140,14 @@ class Inflow:
 
     def _note(self, event: int, value: int) -> None:
         self.tidings.append((event, value))
+        if event & (zmq.EVENT_ACCEPTED | zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED):
+            self.stirred = time.monotonic()
         if event & (zmq.EVENT_ACCEPTED | zmq.EVENT_CONNECTED):
             with suppress(OSError), _lent(value) as handle:  # it may be gone by now
                 self._links[value] = _Link(_ends(handle))
-                if self._arrivals:
+                if self.full:
+                    self._cut(value, self._links[value])
+                elif self._arrivals:
                     self._arrivals.register(value, select.EPOLLIN | select.EPOLLET)
         elif event == zmq.EVENT_DISCONNECTED:
             self._links.pop(value, None)
@@ -164,7 +185,8 @@ class Inflow:
         self._unread += came - taken
         self._unfinished = came if takes else self._unfinished + came
         if not empties:
-            return self._unread > UNREAD
+            self.full |= self._unread > UNREAD
+            return self.full
         self._unread = min(self._unread, self._unfinished)
         return self._unfinished > UNFINISHED and not takes
 
@@ -191,6 +213,16 @@ def _lent(number: int) -> Iterator[system.socket]:
 
 def _ends(handle: system.socket) -> tuple[object, object]:
     return handle.getsockname(), handle.getpeername()
+
+
+def _outstanding(number: int) -> int:
+    """Return the bytes sent over a link and not yet acknowledged, 0 where the system does not tell."""
+    if not hasattr(system, "TCP_INFO"):
+        return 0
+    import fcntl
+    import termios
+
+    return int(struct.unpack("i", fcntl.ioctl(number, termios.TIOCOUTQ, bytes(4)))[0])
 
 
 def _received(handle: system.socket) -> int:

@@ -1,5 +1,6 @@
 """A log published again: the same packets, byte for byte, to readers that cannot tell it from the producer."""
 
+import socket
 import subprocess
 import sys
 import threading
@@ -100,6 +101,28 @@ def test_a_reader_misses_nothing_and_hears_the_end(tmp_path: Path) -> None:
     assert isinstance(goodbye, Goodbye)
     assert dict(goodbye.last) == {0: 199, 1: 199}
     assert goodbye.epoch == EPOCH
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="only Linux tells how much came, so nothing is cut")
+def test_a_reader_that_is_far_too_slow_misses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.wire.inflow.UNREAD", 200_000)
+    packets = [packet for pair in zip(hops(2000, track=0), hops(2000, track=1), strict=True) for packet in pair]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    path = write_log(tmp_path / "a.db", packets)
+    with TokenStream(address) as stream, replaying(path, address, speed=0):
+        first = stream.poll(PATIENCE)
+        assert first is not None
+        inflow = stream._socket.inflow
+        deadline = time.monotonic() + PATIENCE
+        while not (inflow and inflow.full):
+            assert time.monotonic() < deadline, "never cut"
+            time.sleep(0.01)
+        heard = [first, *hear(stream)]
+        assert not stream.lost
+        assert stream.total.repaired > 0
+    assert {track: seqs_of(heard, track) for track in (0, 1)} == {0: list(range(2000)), 1: list(range(2000))}
 
 
 def test_a_log_of_the_first_version_can_be_replayed(tmp_path: Path) -> None:
