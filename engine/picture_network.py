@@ -16,7 +16,7 @@ class PictureNetwork(Protocol):
     backend: str
 
     def prepare(self, height: int, width: int) -> None:
-        """Get ready for pictures of this size, which takes up to a second; else the first one waits for it."""
+        """Get ready for pictures of this size, which takes up to a second at first; else the first one waits for it."""
 
     def run(self, picture: NDArray[np.int32]) -> NDArray[np.float32]:
         """Return the output for a picture, int32 [1, H, W, 3] of any H and W that the graph takes."""
@@ -52,14 +52,15 @@ class _OpenVinoPictures:
         self._requests: dict[tuple[int, int], Any] = {}
 
     def prepare(self, height: int, width: int) -> None:
+        if (height, width) in self._requests:
+            return
         model = self._model.clone()
         model.reshape({self._name: [1, height, width, 3]})
         self._requests[height, width] = self._openvino.request(model)
 
     def run(self, picture: NDArray[np.int32]) -> NDArray[np.float32]:
         height, width = picture.shape[1:3]
-        if (height, width) not in self._requests:
-            self.prepare(height, width)
+        self.prepare(height, width)
         result = self._requests[height, width].infer([picture], share_inputs=True, share_outputs=False)
         return np.asarray(result[0], np.float32)
 

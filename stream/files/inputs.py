@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain, count
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,7 @@ from typing import Literal
 import av
 import numpy as np
 
+from engine.picture_network import PictureNetwork
 from stream.errors import SourceError
 from stream.motion.panoptic import ARCHIVES, is_sequence, open_recording
 from stream.motion.projection import Dims
@@ -128,8 +130,17 @@ def open_input(given: Input, dims: Dims, people: PeopleFinder) -> list[Recording
             pose_size=people.size,
             pose_model=people.model,
             fps=people.fps,
+            network=_network,
         )
     return [Recording(given.stream, source.unit, _closed_after(source))]
+
+
+@cache
+def _network() -> PictureNetwork:
+    """Open MoveNet's network once for all videos, which are read one after the other."""
+    from stream.pose.movenet import open_network  # not needed for joints
+
+    return open_network()
 
 
 def _closed_after(source: PoseSource) -> Iterator[PoseFrame]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import EngineError
-from engine.picture_network import open_picture_network
+from engine.picture_network import PictureNetwork, open_picture_network
 from stream.errors import PoseModelError
 from stream.motion.skeleton import J
 from stream.pose.choice import STEP
@@ -31,16 +31,12 @@ class MoveNet:
     """Finds the people in single images.
 
     size: longer side, px, at which it looks at an image, a multiple of 32; None chooses the smaller of `SIZES`
-    unless somebody is too small for it. Raises PoseModelError when the network cannot be opened.
-    For one thread at a time.
+    unless somebody is too small for it. network: as from `open_network`, if there is one already.
+    Raises PoseModelError when the network cannot be opened. For one thread at a time.
     """
 
-    def __init__(self, size: int | None = None) -> None:
-        with as_file(files("stream.pose") / "models/movenet/multipose.onnx") as file:
-            try:
-                self._network = open_picture_network(file)
-            except EngineError as error:
-                raise PoseModelError(f"{error}: install kinetoken again") from error
+    def __init__(self, size: int | None = None, network: PictureNetwork | None = None) -> None:
+        self._network = network or open_network()
         self._size = size
         self._looks = 0
         self._somebody_small = False
@@ -79,6 +75,15 @@ class MoveNet:
             joints = (np.stack([x * width, y * height], axis=1) / scale).astype(np.float32)
             people.append(Sighting(joints, None, confidence.clip(0, 1).astype(np.float32)))
         return [person for person in people if is_sound(person, image)]
+
+
+def open_network() -> PictureNetwork:
+    """Open the network. Raises PoseModelError."""
+    with as_file(files("stream.pose") / "models/movenet/multipose.onnx") as file:
+        try:
+            return open_picture_network(file)
+        except EngineError as error:
+            raise PoseModelError(f"{error}: install kinetoken again") from error
 
 
 def fit(image: Image, height: int, width: int) -> tuple[NDArray[np.int32], float]:

@@ -1,17 +1,18 @@
 """People in images: an image source and a tracker make a source of poses."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from engine.picture_network import PictureNetwork
 from stream.motion.clock import SURPLUS, Clock
 from stream.motion.projection import Dims
 from stream.motion.skeleton import Pose
 from stream.pose.choice import PoseChoice, choose
 from stream.pose.detection_tracker import DetectionTracker
 from stream.pose.model_file import find_pose_model
-from stream.pose.movenet import MoveNet
+from stream.pose.movenet import MoveNet, open_network
 from stream.pose.tracker import PoseTracker
 from stream.sources.base import Frame, ImageSource, PoseFrame, Rate, Unit
 from stream.sources.camera import CameraSource
@@ -100,12 +101,14 @@ def open_vision(
     pose_size: int | None = None,
     pose_model: str | None = None,
     fps: float | None = None,
+    network: Callable[[], PictureNetwork] = open_network,
 ) -> VisionSource:
     """Return the people before camera `ref`, in a video file or on an address.
 
     rate and loop are for files; live says whether an address is (`open_video`). pose: the estimator, see
     `stream.pose.choice.choose`; pose_size: see `MoveNet`; pose_model: MediaPipe's. max_persons: by default
-    `MOVENET_PEOPLE` or `MEDIAPIPE_PEOPLE`. fps: see `VisionSource`.
+    `MOVENET_PEOPLE` or `MEDIAPIPE_PEOPLE`. fps: see `VisionSource`. network: gives MoveNet's, for one
+    source at a time.
 
     Raises SourceError when there is no such file or device, PoseModelError when there is no model or the estimator
     does not give such poses; a camera or address that gives nothing raises SourceError on iterating.
@@ -114,7 +117,7 @@ def open_vision(
     chosen, why = choose(pose, dims, pose_model)
     tracker: Tracker
     if chosen == "movenet":
-        tracker = DetectionTracker(MoveNet(pose_size), max_persons or MOVENET_PEOPLE)
+        tracker = DetectionTracker(MoveNet(pose_size, network()), max_persons or MOVENET_PEOPLE)
     else:
         tracker = mediapipe_tracker(find_pose_model(pose_model), max_persons or MEDIAPIPE_PEOPLE, dims)
     return VisionSource(images, tracker, f"{chosen} ({why})", fps)
