@@ -18,7 +18,6 @@ from engine.command.cli import run
 from engine.command.lifecycle import starting
 from engine.command.messages import LogFormat, say
 from stream.client import Heard, TokenStream
-from stream.codec.recent import recall
 from stream.command.gauges import show_log, show_reader
 from stream.command.metrics import Monitor, split_address
 from stream.command.output import Output
@@ -28,6 +27,7 @@ from stream.files.json_line import json_line
 from stream.log.writer import LOCKED, TokenLog
 from stream.subscribe.account import STREAMS, Key
 from stream.wire.packets import Goodbye, Message, Packet, check_stream_name
+from stream.wire.recent import recall
 from stream.wire.security import Security
 
 IDS_SHOWN = 6

@@ -13,11 +13,11 @@ from engine.session import Decoder, State
 from engine.spec import TokenizerSpec
 from engine.state import join, split
 from stream.codec.encode import Hop
-from stream.codec.recent import recall
 from stream.errors import TokenizerError
 from stream.motion.box import from_box
 from stream.motion.skeleton import Array
 from stream.wire.packets import Packet, PacketError, check_ids
+from stream.wire.recent import recall
 
 DECODERS = 4
 """Decoders that are open at once, the most recent ones: a stream has one, and another after some restarts."""

@@ -10,13 +10,13 @@ from typing import Self
 import zmq
 
 from engine.spec import TokenizerFiles
-from stream.codec.recent import recall
 from stream.errors import KinetokenError, WireError
 from stream.publish.answers import Answers, Archive, Unanswerable
 from stream.publish.history import History
 from stream.wire.inflow import Allowance
 from stream.wire.limits import TokenBucket
 from stream.wire.packets import PacketError
+from stream.wire.recent import recall
 from stream.wire.requests import MAX_REQUEST, Refusal, ReplayReply, decode_request, encode_reply, request_id
 from stream.wire.security import OPEN, Security
 from stream.wire.sockets import Socket, attend, close_socket, open_socket

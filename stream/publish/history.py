@@ -6,8 +6,8 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from itertools import islice
 
-from stream.codec.recent import recall
 from stream.wire.packets import Packet
+from stream.wire.recent import recall
 
 SECONDS = 600.0
 """How long packets are kept, unless asked otherwise."""

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from stream.codec.recent import recall
+from stream.wire.recent import recall
 
 STREAMS = 256
 """How many streams are remembered, the most recent ones."""

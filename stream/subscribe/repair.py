@@ -21,7 +21,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from stream.codec.recent import recall
 from stream.errors import WireError
 from stream.subscribe.account import STREAMS, Key
 from stream.subscribe.control_client import Asker, control_address
@@ -29,6 +28,7 @@ from stream.subscribe.heard import Clock, Heard
 from stream.subscribe.producer_state import Contact, Event, ProducerState, Start
 from stream.subscribe.reorder import TRACKS, Order, Track
 from stream.wire.packets import LARGEST, Goodbye, Message, Packet, PacketError, Status, decode
+from stream.wire.recent import recall
 from stream.wire.requests import (
     Info,
     InfoReply,

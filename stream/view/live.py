@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 
 from stream.client import Heard, TokenStream
-from stream.codec.recent import recall
 from stream.errors import TokenizerError
 from stream.subscribe.account import STREAMS
 from stream.view.beside import BesideRelay
@@ -17,6 +16,7 @@ from stream.view.hub import STATE, Hub
 from stream.view.messages import NS, hop_json
 from stream.view.rates import Rates
 from stream.wire.packets import Goodbye, Packet, Status
+from stream.wire.recent import recall
 from stream.wire.security import Security
 
 POLL_S = 0.1

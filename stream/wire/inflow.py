@@ -19,15 +19,14 @@ from dataclasses import dataclass, field
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-LOOK_S = 0.02
-"""Seconds between two looks at the links, while there are any; what a flood brings between two is the overshoot."""
+from stream.wire.door import Door
 
-LOOK_PER_LINK_S = 1e-4
-"""Many links are looked at less often: it costs some 2 us each."""
+LOOK_S = 0.005
+"""Seconds between two looks at what comes to a reader; what a flood brings between two is the overshoot."""
 
-UNREAD = 32 * 2**20
-"""Bytes that may wait unread in a reader's socket: hours of motion. Beyond them its link is cut, and stays so until
-the reader says that it has caught up."""
+UNREAD = 8 * 2**20
+"""Bytes that may wait unread in a reader's socket: half an hour of four people. Beyond them its link is cut, and stays
+so until the reader says that it has caught up."""
 
 UNFINISHED = 2 * 2**20
 """Bytes of one message that may have come before it is whole, from a peer whose messages have 1 MiB at most."""
@@ -35,7 +34,9 @@ UNFINISHED = 2 * 2**20
 TIDINGS = 1000
 """Events of a link that are kept for whoever wants them, the latest ones."""
 
-LINKS = zmq.EVENT_ACCEPTED | zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_MONITOR_STOPPED
+LINKS = (
+    zmq.EVENT_LISTENING | zmq.EVENT_ACCEPTED | zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_MONITOR_STOPPED
+)
 """What has to be watched of a socket."""
 
 _RECEIVED = 128
@@ -56,6 +57,7 @@ class Allowance:
 @dataclass(slots=True)
 class _Link:
     ends: tuple[object, object]
+    peer: str
     received: int = 0
     spent: float = 0.0
     at: float = field(default_factory=time.monotonic)
@@ -79,14 +81,14 @@ class Inflow:
         self.stirred = 0.0
         """When a link last came or went, on the monotonic clock."""
         self._events, self._allowance = events, allowance
+        self._door = Door()
         self._links: dict[int, _Link] = {}
         # Written by the reader's thread alone; the watcher keeps how they were at its last look.
         self._taken = self._takes = self._empties = 0
         self._seen = (0, 0, 0)
         self._unread = self._unfinished = 0
         self._arrivals: select.epoll | None = None
-        if allowance and hasattr(select, "epoll"):
-            # Peers of a bound socket have little to say, so that each word can be looked at. A reader's has the stream.
+        if hasattr(select, "epoll"):
             self._arrivals = select.epoll()
             self._arrivals.register(int(events.get(zmq.FD)), select.EPOLLIN)
         self._thread = threading.Thread(target=self._watch, name="inflow", daemon=True)
@@ -120,13 +122,13 @@ class Inflow:
     def _watch(self) -> None:
         with self._events, suppress(zmq.ContextTerminated):
             while self._hear():
-                if self._arrivals:
-                    # Returns as soon as anything comes over a link, or there is an event.
-                    self._look({number for number, _ in self._arrivals.poll()})
-                else:
-                    self._look(set(self._links))
-                    pause = max(LOOK_S, LOOK_PER_LINK_S * len(self._links)) if self._links else None
-                    self._events.poll(None if pause is None else int(pause * 1000))
+                if self._arrivals is None:
+                    self._events.poll()
+                    continue
+                # Returns as soon as anything comes over a link, or there is an event.
+                self._look({number for number, _ in self._arrivals.poll(self._door.tend())})
+                if not self._allowance:  # peers of a bound socket have little to say; a reader's has the stream
+                    time.sleep(LOOK_S)
 
     def _hear(self) -> bool:
         """Take the events that have come; False once there will be no more."""
@@ -144,13 +146,15 @@ class Inflow:
             self.stirred = time.monotonic()
         if event & (zmq.EVENT_ACCEPTED | zmq.EVENT_CONNECTED):
             with suppress(OSError), _lent(value) as handle:  # it may be gone by now
-                self._links[value] = _Link(_ends(handle))
-                if self.full:
+                self._links[value] = _Link(_ends(handle), _peer(handle))
+                if self.full or (self._allowance and not self._door.enter(self._links[value].peer)):
                     self._cut(value, self._links[value])
                 elif self._arrivals:
                     self._arrivals.register(value, select.EPOLLIN | select.EPOLLET)
+        elif event == zmq.EVENT_LISTENING:
+            self._door.listen(value)
         elif event == zmq.EVENT_DISCONNECTED:
-            self._links.pop(value, None)
+            self._forget(value)
 
     def _look(self, numbers: set[int]) -> None:
         """Look at these links, and cut what brought too much."""
@@ -165,7 +169,7 @@ class Inflow:
             new, link.received = received - link.received, received
             came += new
             if self._allowance and self._is_overdrawn(link, new, self._allowance):
-                self._cut(number, link)
+                self._put_out(number, link)
         if not self._allowance and self._is_too_much(came):
             for number, link in list(self._links.items()):
                 self._cut(number, link)
@@ -190,9 +194,19 @@ class Inflow:
         self._unread = min(self._unread, self._unfinished)
         return self._unfinished > UNFINISHED and not takes
 
+    def _put_out(self, number: int, link: _Link) -> None:
+        """End a link, and let nobody in from there for a while."""
+        self._door.shut(link.peer)
+        self._cut(number, link)
+
+    def _forget(self, number: int) -> None:
+        link = self._links.pop(number, None)
+        if link and self._allowance:
+            self._door.leave(link.peer)
+
     def _cut(self, number: int, link: _Link) -> None:
         """End one link. libzmq hears of it as of any other end."""
-        del self._links[number]
+        self._forget(number)
         with suppress(OSError), _lent(number) as handle:  # it may be over already
             # The number may be another's by now, if libzmq has closed the link meanwhile.
             if _ends(handle) == link.ends:
@@ -213,6 +227,11 @@ def _lent(number: int) -> Iterator[system.socket]:
 
 def _ends(handle: system.socket) -> tuple[object, object]:
     return handle.getsockname(), handle.getpeername()
+
+
+def _peer(handle: system.socket) -> str:
+    """Return the address at the other end of a link, without the port."""
+    return str(handle.getpeername()[0])
 
 
 def _outstanding(number: int) -> int:
