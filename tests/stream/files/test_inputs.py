@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.picture_network import PictureNetwork
+from engine.picture_network import PictureNetwork, open_picture_network
 from film_samples import write_film
 from stream.files import inputs
 from stream.pose import movenet
@@ -15,7 +15,7 @@ def test_of_many_videos_only_the_first_waits_for_the_network(tmp_path: Path, mon
     opened: list[PictureNetwork] = []
 
     def open_network() -> PictureNetwork:
-        opened.append(movenet.open_picture_network(Path(movenet.__file__).parent / "models/movenet/multipose.onnx"))
+        opened.append(open_picture_network(Path(movenet.__file__).parent / "models/movenet/multipose.onnx"))
         return opened[-1]
 
     monkeypatch.setattr(movenet, "open_network", open_network)
