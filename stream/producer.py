@@ -51,8 +51,8 @@ class Config(SourceFlags):
     GROUPS: ClassVar = {
         "most used": ("camera", "video", "demo", "tokenizer", "bind"),
         "source": (
-            "panoptic", "panoptic_camera", "joints", "live", "loop", "rate", "fps", "max_persons", "pose", "pose_size",
-            "pose_model", "duration",
+            "calibration", "panoptic", "panoptic_camera", "joints", "live", "loop", "rate", "fps", "max_persons",
+            "pose", "pose_size", "pose_model", "duration",
         ),
         "tokenizer": ("dims", "backend", "precision", "keyframe"),
         "network": ("control", "history", "keys", "insecure", "stream", "wait"),
@@ -108,8 +108,8 @@ class Config(SourceFlags):
             raise ValueError("--wait, --keyframe and --history are seconds, 0 or more")
         if self.metrics is not None:
             split_address(self.metrics)
-        if self.with_picture and self.camera is None and self.video is None:
-            raise ValueError("--with-picture goes with --camera or --video: nothing else has pictures")
+        if self.with_picture and (self.calibration or not (self.camera or self.video)):
+            raise ValueError("--with-picture goes with one --camera or --video: nothing else has a picture")
         if (self.with_joints or self.with_picture) and self.rate == "max":
             raise ValueError("--with-joints and --with-picture are for watching: leave out --rate max")
         _ = self.security
@@ -124,6 +124,7 @@ EXAMPLES = """
   python -m stream.producer --camera 0
   python -m stream.producer --video dance.mp4 --loop --stream dance
   python -m stream.producer --video rtsp://user:password@camera/stream --bind tcp://127.0.0.1:6000
+  python -m stream.producer --video cam01.mp4 --video cam02.mp4 --calibration Calib.qca.txt
   python -m stream.producer --panoptic 160906_band1 --panoptic-camera 00_03 --rate max --wait 30
   python -m stream.producer --joints walks.npz:3 --dims 3d --loop
   python -m stream.producer --demo --dims 3d --duration 60
@@ -214,8 +215,11 @@ def _wait(publisher: Publisher, seconds: float, stop: threading.Event, service: 
 
 
 def _find_tokenizer(config: Config) -> TokenizerFiles:
-    name = config.tokenizer or f"heatmap{config.dims or '2d'}-f8"
+    dims = "3d" if config.calibration is not None else config.dims
+    name = config.tokenizer or f"heatmap{dims or '2d'}-f8"
     tokenizer = load_tokenizer(name)
+    if config.calibration is not None and tokenizer.spec.dims == 2:
+        raise TokenizerError(f"--calibration gives 3D poses, and tokenizer {name} takes 2D ones: use heatmap3d-f8")
     if config.dims and config.dims != f"{tokenizer.spec.dims}d":
         raise TokenizerError(f"tokenizer {name} is {tokenizer.spec.dims}d: leave out --dims {config.dims}")
     return tokenizer

@@ -8,6 +8,7 @@ import argparse
 import difflib
 import errno
 import io
+import json
 import logging
 import math
 import os
@@ -18,7 +19,7 @@ import threading
 import traceback
 import types
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -101,6 +102,11 @@ def parse(config: type[C], argv: Sequence[str] | None, *, prog: str, examples: s
     return _read(config, argv, prog, examples)[0]
 
 
+def repeated() -> Any:
+    """Return the default of a flag that may be given several times, `tuple[X, ...]`: none. A file may hold one X."""
+    return field(default=(), metadata={"repeated": True})
+
+
 def is_writable(file: Path) -> bool:
     """Whether a file may be written or made here, asked before the minutes of work that fill it. It is not touched."""
     if file.is_dir() or not file.parent.is_dir():
@@ -121,6 +127,7 @@ def _read(config: type[C], argv: Sequence[str] | None, prog: str, examples: str)
     files.add_argument("--config", action="append", default=[])
     given, rest = files.parse_known_args(sys.argv[1:] if argv is None else argv)
     parser = _parser(config, prog, examples)
+    rest = _gather_repeated(config, rest)
     try:
         values = parser.parse_args([f"--config={file}" for file in given.config] + _arguments_first(parser, rest))
     except ArgumentError as error:
@@ -128,10 +135,37 @@ def _read(config: type[C], argv: Sequence[str] | None, prog: str, examples: str)
     settings: type[Any] = config
     given_values = {setting.name: values[setting.name.rstrip("_")] for setting in fields(settings)}
     for setting in fields(settings):
+        if setting.metadata.get("repeated"):
+            value = given_values[setting.name]
+            given_values[setting.name] = tuple(value) if isinstance(value, list | tuple) else (value,)
+    for setting in fields(settings):
         _check_value(setting.name.rstrip("_").replace("_", "-"), given_values[setting.name], setting.default)
     # In a file, null means a flag that is not given.
     made = config(**{name: value for name, value in given_values.items() if value is not None})
     return made, values.get("log_format") or "text"
+
+
+def _gather_repeated(config: type[Any], argv: Sequence[str]) -> list[str]:
+    """Return a command line in which a flag that may be given several times stands once, with a list."""
+    kinds = get_type_hints(config)
+    texts = {
+        f"--{setting.name.rstrip('_').replace('_', '-')}": get_args(kinds[setting.name])[0] is str
+        for setting in fields(config)
+        if setting.metadata.get("repeated")
+    }
+    lists: dict[str, list[str]] = {}
+    rest: list[str] = []
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        flag, equals, value = word.partition("=")
+        if flag not in texts or not (equals or (words and not words[0].startswith("--"))):
+            rest.append(word)
+        else:
+            lists.setdefault(flag, []).append(value if equals else words.pop(0))
+    for flag, values in lists.items():
+        rest.append(f"{flag}=[{', '.join(json.dumps(value) if texts[flag] else value for value in values)}]")
+    return rest
 
 
 def _arguments_first(parser: ArgumentParser, argv: Sequence[str]) -> list[str]:
@@ -177,7 +211,7 @@ def _did_you_mean(message: str, parser: ArgumentParser) -> str:
 
 def _check_value(flag: str, value: object, default: object) -> None:
     """Raise ValueError for what is a value to Python and none to a user: an empty text, no finite number."""
-    if value == "" != default:
+    if (value == "" != default) or (isinstance(value, tuple) and "" in value):
         raise ValueError(f"--{flag}: is empty")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"--{flag} {value}: is not a number")
@@ -224,6 +258,8 @@ def _parser(config: type[Any], prog: str, examples: str) -> ArgumentParser:
         default = setting.default if setting.default_factory is MISSING else setting.default_factory()
         many = get_origin(kind) in (list, tuple)
         kind = get_args(kind)[0] if many else kind
+        if setting.metadata.get("repeated"):
+            many, kind = False, list[kind] | kind  # type: ignore[valid-type]
         told = helps.get(setting.name)
         if default is MISSING:
             parser.add_argument(name, metavar=name.upper(), type=kind, nargs="+" if many else None, help=told)
@@ -270,6 +306,11 @@ def _plain(message: str) -> str:
     message = re.sub(r'Parser key "(\w+)":', lambda key: "--" + key[1].replace("_", "-") + ":", message)
     message = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", message)
     message = re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", message)
+    message = re.sub(r"/--[\w-]+\+", "", message)  # jsonargparse's own way to add to a list
+    # Of a flag that may be given several times: X or a list of X.
+    message = re.sub(
+        r"Does not validate.*\[list\[(\w+)\].*Got value: (.*?)\n.*", r"expected \1, got \2", message, flags=re.S
+    )
     message = re.sub(r"Expected an? (.*?)\. Got value: (.*)", r"expected \1, got \2", message)
     return " ".join(message.split())
 

@@ -2,7 +2,9 @@
 
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 
+from engine.command.cli import repeated
 from stream.motion.clock import SLOWEST
 from stream.motion.projection import Dims
 from stream.pose.choice import PoseChoice, check_pose_size
@@ -21,10 +23,14 @@ FEW = 2
 class SourceFlags:
     """One source, and how it is read."""
 
-    camera: int | None = None
-    """Number of a camera of this machine, from 0."""
-    video: str | None = None
-    """Video file, or address of a film or of a live stream: rtsp://..., http://... (MJPEG, HLS)."""
+    camera: tuple[int, ...] = repeated()
+    """Number of a camera of this machine, from 0. With --calibration, once for each camera."""
+    video: tuple[str, ...] = repeated()
+    """Video file, or address of a film or of a live stream: rtsp://..., http://... (MJPEG, HLS). With --calibration,
+    once for each camera."""
+    calibration: str | None = None
+    """Calibration of several cameras that see the same people: CMU Panoptic's JSON, Qualisys' .qca.txt or OpenCV's
+    YAML. One stream of 3D poses comes out. Videos are named after their cameras, or given in the file's order."""
     live: bool | None = None
     """Take the address of --video for a live stream, whose newest frame wins, or with --no-live for a film, of which
     every frame is read once. By default a film is what tells how long it lasts."""
@@ -62,20 +68,19 @@ class SourceFlags:
 
     def check_source(self) -> None:
         """Raise ValueError for flags that are out of range or do not go together."""
-        sources = [name for name in ("camera", "video", "panoptic", "joints") if getattr(self, name) is not None]
+        sources = [name for name in ("camera", "video", "panoptic", "joints") if getattr(self, name) not in (None, ())]
         sources += ["demo"] * self.demo
         if len(sources) != 1:
             given = " and ".join(f"--{name}" for name in sources) or "none"
             raise ValueError(f"give one source, --camera, --video, --panoptic, --joints or --demo; given: {given}")
-        if self.camera is not None and self.camera < 0:
-            raise ValueError(f"--camera {self.camera}: cameras count from 0")
+        self._check_views()
         if self.panoptic_camera and (self.panoptic is None or self.dims == "3d"):
             raise ValueError("--panoptic-camera goes with --panoptic in 2d")
         if self.loop and (self.live_images or self.demo):
             raise ValueError(
                 "--loop goes with a --video file (a film at an address: --no-live), --panoptic or --joints"
             )
-        if self.live is not None and not is_address(self.video or ""):
+        if self.live is not None and not any(map(is_address, self.video)):
             raise ValueError("--live and --no-live go with the address of a --video")
         if self.rate == "max" and self.live_images:
             raise ValueError(
@@ -89,10 +94,27 @@ class SourceFlags:
         if self.duration < 0:
             raise ValueError(f"--duration {self.duration:g}: seconds, 0 or more")
 
+    def _check_views(self) -> None:
+        views = [*self.camera, *self.video]
+        if any(camera < 0 for camera in self.camera):
+            raise ValueError(f"--camera {min(self.camera)}: cameras count from 0")
+        if len(set(views)) < len(views):
+            raise ValueError("a --camera or --video is given twice")
+        if self.calibration is None:
+            if len(views) > 1:
+                raise ValueError("several cameras need --calibration; without one, start a producer for each")
+            return
+        if len(views) < 2:
+            raise ValueError("--calibration is for several cameras: give --camera or --video once for each")
+        if self.dims == "2d":
+            raise ValueError("--calibration gives 3D poses: leave out --dims 2d")
+        if self.loop:
+            raise ValueError("--loop does not go with --calibration: videos of different lengths would drift apart")
+
     @property
     def live_images(self) -> bool:
         """Whether images may come at a pace of their own; what an address gives shows when it is opened."""
-        return self.camera is not None or (is_address(self.video or "") and self.live is not False)
+        return bool(self.camera) or (any(map(is_address, self.video)) and self.live is not False)
 
     @property
     def bounded(self) -> bool:
@@ -102,8 +124,8 @@ class SourceFlags:
     @property
     def kind(self) -> str:
         """The source's kind, which names the stream unless --stream does."""
-        recorded = (name for name in ("camera", "video", "panoptic", "joints") if getattr(self, name) is not None)
-        return next(recorded, "demo")
+        kinds = ("camera", "video", "panoptic", "joints")
+        return next((name for name in kinds if getattr(self, name) not in (None, ())), "demo")
 
 
 def open_source(flags: SourceFlags, axes: int, stop: threading.Event) -> PoseSource:
@@ -115,12 +137,25 @@ def open_source(flags: SourceFlags, axes: int, stop: threading.Event) -> PoseSou
         return PanopticSource(flags.panoptic, dims, flags.rate, stop, flags.loop, flags.panoptic_camera)
     if flags.joints is not None:
         return JointsSource(flags.joints, dims, flags.rate, stop, flags.loop)
-    if flags.camera is not None:
-        check_camera(flags.camera)
+    for camera in flags.camera:
+        check_camera(camera)
+    refs: list[int | str] = [*flags.camera, *flags.video]
+    if flags.calibration is not None:
+        return _open_views(flags, refs, Path(flags.calibration), stop)
+    return _open_vision(flags, refs[0], dims, stop)
+
+
+def _open_views(flags: SourceFlags, refs: list[int | str], calibration: Path, stop: threading.Event) -> PoseSource:
+    from stream.multiview.calibration import choose_cameras, read_calibration
+    from stream.multiview.source import MultiviewSource
+
+    cameras = choose_cameras(read_calibration(calibration), refs, calibration)
+    return MultiviewSource([_open_vision(flags, ref, "2d", stop) for ref in refs], cameras, flags.fps, calibration.name)
+
+
+def _open_vision(flags: SourceFlags, ref: int | str, dims: Dims, stop: threading.Event) -> PoseSource:
     from stream.pose.source import open_vision  # OpenCV takes a moment to import: only where there are images
 
-    ref = flags.camera if flags.camera is not None else flags.video
-    assert ref is not None  # one source is given: SourceFlags checks it
     return open_vision(
         ref,
         dims,

@@ -8,6 +8,7 @@ ticks.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,13 +93,13 @@ class Clock:
         if missing > MAX_HOLD:
             return [now]
         filled = [
-            Tick(before.index + i, _between(before.people, people, i / (missing + 1)), False, captured_ns)
+            Tick(before.index + i, between(before.people, people, i / (missing + 1)), False, captured_ns)
             for i in range(1, missing + 1)
         ]
         return [*filled, now]
 
 
-def _between(before: dict[int, Pose], after: dict[int, Pose], share: float) -> dict[int, Pose]:
+def between(before: Mapping[int, Pose], after: Mapping[int, Pose], share: float) -> dict[int, Pose]:
     """Return the poses a share of the way between two frames, of the people who are in both."""
     return {
         track: Pose(

@@ -7,6 +7,7 @@ needs no labels, and holds estimator and tokenizer against the room. What all ca
 
 import threading
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,9 +21,10 @@ from stream.errors import SourceError
 from stream.motion.clock import FPS, Clock
 from stream.motion.projection import Camera
 from stream.motion.skeleton import BONES, SEEN, J, Pose
-from stream.multiview.calibration import read_calibration
+from stream.multiview.calibration import check_size, read_calibration
 from stream.multiview.matching import Group, Track, match_people
-from stream.multiview.triangulation import disagreement, triangulate
+from stream.multiview.people import PeopleInTheRoom
+from stream.multiview.triangulation import Places, disagreement, triangulate
 from stream.pose.choice import PeopleFinder, choose
 from stream.pose.source import open_vision
 from stream.sources.base import PoseFrame
@@ -51,7 +53,8 @@ class Disagreement:
 @dataclass(frozen=True, slots=True)
 class Result:
     """One pose estimator on one folder. cpu_ms: of all threads, a frame of one camera; people: seen a frame and camera;
-    matched: people seen by two cameras or more; tracks: ids given; decoded: by tokenizer."""
+    matched: people seen by two cameras or more; tracks: ids given; placed: of the joints that are believed where people
+    are followed in the room, as with --calibration; decoded: by tokenizer."""
 
     estimator: str
     cpu_ms: float
@@ -59,6 +62,7 @@ class Result:
     tracks: int
     matched: int
     poses: Disagreement
+    placed: Disagreement
     decoded: dict[str, Disagreement]
 
 
@@ -117,6 +121,7 @@ def measure(
         sum(map(len, raw)),
         len(groups),
         compare(cameras, groups, raw),
+        place(cameras, raw),
         decoded,
     )
 
@@ -126,7 +131,8 @@ def compare(cameras: Sequence[Camera], groups: Sequence[Group], tracks: Sequence
 
     tracks: of each camera, by the numbers in `groups`.
     """
-    distances, changes = [], []
+    distances: list[Places] = []
+    tables: list[Places] = []
     for group in groups:
         lengths = []
         seen = [(view, tracks[view].get(number, {})) for view, numbers in group.items() for number in numbers]
@@ -143,13 +149,38 @@ def compare(cameras: Sequence[Camera], groups: Sequence[Group], tracks: Sequence
             distances.append(apart[np.isfinite(apart)])
             lengths.append([np.linalg.norm(places[a] - places[b]) for a, b in BONES[5:]])
         if lengths:
-            table = np.array(lengths)
-            changes.append(np.nanmedian(np.abs(table - np.nanmedian(table, axis=0)), axis=0))
+            tables.append(np.array(lengths))
+    return _summary(distances, tables)
+
+
+def _summary(distances: Sequence[Places], lengths: Sequence[Places]) -> Disagreement:
+    """lengths: of each person, cm [frames, limbs]."""
     found = np.concatenate(distances) if distances else np.empty(0)
     if not len(found):
         return Disagreement(np.nan, np.nan, 0, np.nan)
-    limbs = float(np.nanmedian(np.concatenate(changes)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a limb that was never seen has no median
+        changes = [np.nanmedian(np.abs(table - np.nanmedian(table, axis=0)), axis=0) for table in lengths]
+        limbs = float(np.nanmedian(np.concatenate(changes)))
     return Disagreement(float(found.mean()), float(np.percentile(found, 90)), len(found), limbs)
+
+
+def place(cameras: Sequence[Camera], tracks: Sequence[Mapping[int, Track]]) -> Disagreement:
+    """Follow people in the room at every tick, and tell by how much the cameras missed the joints they are believed of.
+
+    tracks: of each camera, by its own ids.
+    """
+    room = PeopleInTheRoom(cameras)
+    distances: list[Places] = []
+    lengths: dict[int, list[Places]] = {}
+    ticks = {tick for view in tracks for track in view.values() for tick in track}
+    for tick in sorted(ticks):
+        views = [{number: track[tick] for number, track in view.items() if tick in track} for view in tracks]
+        for id, one in room.track(views, tick / FPS).items():
+            distances.append(one.misses[np.isfinite(one.misses)])
+            joints = np.where(one.pose.confidence[:, None] >= SEEN, one.pose.joints.astype(np.float64), np.nan)
+            lengths.setdefault(id, []).append(np.array([np.linalg.norm(joints[a] - joints[b]) for a, b in BONES[5:]]))
+    return _summary(distances, [np.array(each) for each in lengths.values()])
 
 
 def table_of(results: Sequence[Result]) -> Table:
@@ -158,7 +189,9 @@ def table_of(results: Sequence[Result]) -> Table:
     for heading in ("estimator", "joints", "mean cm", "p90 cm", "limbs cm", "joints seen", "people", "ids", "CPU ms"):
         table.add_column(heading, justify="left" if heading in ("estimator", "joints") else "right")
     for result in results:
-        rows = {"as seen": result.poses} | {label.partition("@")[0]: found for label, found in result.decoded.items()}
+        rows = {"as seen": result.poses, "placed": result.placed} | {
+            label.partition("@")[0]: found for label, found in result.decoded.items()
+        }
         for what, found in rows.items():
             measured = [f"{value:.2f}" for value in (found.mean, found.p90, found.limbs)]
             about = [f"{result.people:.2f}", str(result.tracks), f"{result.cpu_ms:.0f}"]
@@ -170,10 +203,7 @@ def table_of(results: Sequence[Result]) -> Table:
 def _check_size(video: Path, camera: Camera) -> None:
     with closing(VideoSource(video, "max", threading.Event())) as source:
         for frame in source:
-            height, width = frame.image.shape[:2]
-            if (width, height) != camera.size:
-                expected = " x ".join(map(str, camera.size))
-                raise SourceError(f"{video} is {width} x {height}, but its camera is calibrated for {expected} px")
+            check_size(camera, frame.image, str(video))
             return
 
 

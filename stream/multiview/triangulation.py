@@ -11,6 +11,10 @@ from stream.motion.skeleton import SEEN, Array
 
 Places = NDArray[np.float64]
 
+OUTLIER = 8.0
+"""A camera that sees a joint further away, cm, from where the others see it is not believed: it sees somebody else's
+arm, or guesses at a hidden one. On four cameras 5 % of the joints lie beyond it, and 10 cm left the mean at 3.1 cm."""
+
 
 def triangulate(cameras: Sequence[Camera], joints: Array, confidence: Array) -> Places:
     """Return the places, cm [N, 3], of N points seen by C cameras; NaN where fewer than two see a point.
@@ -48,3 +52,38 @@ def disagreement(cameras: Sequence[Camera], joints: Array, confidence: Array, pl
         valid = known & ahead & (confidence[row] >= SEEN) & np.isfinite(error)
         distances[row] = np.where(valid, error, np.nan)
     return distances
+
+
+def triangulate_robustly(cameras: Sequence[Camera], joints: Array, confidence: Array) -> tuple[Places, Array]:
+    """Return places as `triangulate` does, and the confidence [C, N] of the joints that they rest on, 0 of outliers.
+
+    Where some camera is an `OUTLIER`, the camera without which the others agree best is left out, and another one as
+    long as three or more are left; where two disagree, nobody knows the place.
+    """
+    believed = np.where(np.isfinite(joints).all(axis=-1) & (confidence >= SEEN), confidence, np.float32(0))
+    for _ in range(len(cameras) - 1):
+        places = triangulate(cameras, joints, believed)
+        worst = _worst(cameras, joints, believed, places)
+        doubtful = worst > OUTLIER
+        if not doubtful.any():
+            break
+        believed[:, doubtful] = _without_the_worst(cameras, joints[:, doubtful], believed[:, doubtful])
+    return triangulate(cameras, joints, believed), believed
+
+
+def _worst(cameras: Sequence[Camera], joints: Array, confidence: Array, places: Places) -> Places:
+    """Largest disagreement, cm [N]; 0 where there is none."""
+    worst: Places = np.nan_to_num(disagreement(cameras, joints, confidence, places)).max(axis=0)
+    return worst
+
+
+def _without_the_worst(cameras: Sequence[Camera], joints: Array, confidence: Array) -> Array:
+    """Return the confidence [C, N] without the camera whose absence leaves the least disagreement; of two, neither."""
+    best, chosen = np.full(joints.shape[1], np.inf), np.zeros_like(confidence)
+    for view in range(len(cameras)):
+        rest = confidence.copy()
+        rest[view] = 0
+        left = _worst(cameras, joints, rest, triangulate(cameras, joints, rest))
+        better = (confidence[view] > 0) & ((rest > 0).sum(axis=0) >= 2) & (left < best)
+        best[better], chosen[:, better] = left[better], rest[:, better]
+    return chosen

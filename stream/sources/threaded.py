@@ -27,31 +27,47 @@ class Threaded(Generic[T]):
     """Iterates over `items` elsewhere; here, yields them in order, and None whenever there is none for `idle` seconds.
 
     What iterating raises is raised here, after the items before it. Iterate once; leaving early ends the reading.
+    Whoever reads several at once calls `take` instead: `arrived` is set whenever there is something new.
     """
 
-    def __init__(self, items: Iterable[T], depth: int = DEPTH, idle: float = IDLE) -> None:
+    def __init__(
+        self, items: Iterable[T], depth: int = DEPTH, idle: float = IDLE, arrived: threading.Event | None = None
+    ) -> None:
         self._items, self._idle = items, idle
+        self._arrived = arrived
         self._abandoned = threading.Event()
         self._queue: queue.Queue[T | _End] = queue.Queue(depth)
         self._thread = threading.Thread(target=self._read, name="reader", daemon=True)
+        self.over = False
+        """Whether the last item has been taken."""
 
     def __iter__(self) -> Iterator[T | None]:
         """Yield items until there are no more."""
-        self._thread.start()
         try:
             while True:
-                try:
-                    item = self._queue.get(timeout=self._idle)
-                except queue.Empty:
-                    yield None
-                    continue
-                if isinstance(item, _End):
-                    if item.error:
-                        raise item.error
+                item = self.take(self._idle)
+                if self.over:
                     return
                 yield item
         finally:
             self._abandoned.set()
+
+    def take(self, patience: float = 0.0) -> T | None:
+        """Return the next item; None when none comes within `patience` seconds, or none will come any more."""
+        if self._thread.ident is None:
+            self._thread.start()
+        if self.over:
+            return None
+        try:
+            item = self._queue.get(timeout=patience) if patience > 0 else self._queue.get_nowait()
+        except queue.Empty:
+            return None
+        if not isinstance(item, _End):
+            return item
+        self.over = True
+        if item.error:
+            raise item.error
+        return None
 
     @property
     def depth(self) -> int:
@@ -82,6 +98,8 @@ class Threaded(Generic[T]):
         while not self._abandoned.is_set():
             try:
                 self._queue.put(item, timeout=self._idle)
+                if self._arrived is not None:
+                    self._arrived.set()
                 return True
             except queue.Full:
                 continue

@@ -51,7 +51,7 @@ def test_the_units_command_is_one_that_the_producer_takes() -> None:
     assert (dash, module) == ("-m", "stream.producer")
     flags[flags.index("--config") + 1] = str(DEPLOY / "producer.yaml")
     config = parse(Config, flags, prog="producer")
-    assert config.camera == 0
+    assert config.camera == (0,)
     assert config.log == "/var/lib/kinetoken/tokens.db"
     assert config.metrics is not None
     assert split_address(config.metrics)[0] == "127.0.0.1"

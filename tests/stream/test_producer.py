@@ -260,7 +260,7 @@ def test_bad_input_is_one_line_with_its_own_exit_code(
 
 
 def test_the_first_camera_names_its_stream_like_any_other() -> None:
-    assert [Config(camera=number).kind for number in (0, 1)] == ["camera", "camera"]
+    assert [Config(camera=(number,)).kind for number in (0, 1)] == ["camera", "camera"]
 
 
 def test_a_camera_that_is_not_there_is_named(shared: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Literal
 
 import pytest
 
-from engine.command.cli import run
+from engine.command.cli import repeated, run
 from stream.errors import LogError
 
 Mode = Literal["slow", "fast"]
@@ -35,6 +35,10 @@ class Config:
     """Where to."""
     seconds: float = 1.0
     """How long."""
+    place: tuple[str, ...] = repeated()
+    """Where; give it several times."""
+    number: tuple[int, ...] = repeated()
+    """Which; give it several times."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for values out of range."""
@@ -74,6 +78,39 @@ def test_where_no_temporary_file_can_be_made_the_line_names_tmpdir(
     assert said.startswith("error: No usable temporary directory found")
     assert said.endswith(": set TMPDIR to a folder that can be written to\n")
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "places", "numbers"),
+    [
+        (["--place", "a", "--number", "1", "--place=b c", "--number=2"], ("a", "b c"), (1, 2)),
+        (["--place", "[x]", "--number", "0"], ("[x]",), (0,)),
+        (["--place", '"12"'], ('"12"',), ()),
+        (["--config", "one.yaml"], ("a",), (3,)),
+        (["--config", "some.yaml"], ("a", "b"), (3, 4)),
+        (["--config", "some.yaml", "--number", "5"], ("a", "b"), (5,)),
+    ],
+)
+def test_flags_that_may_be_given_several_times(
+    argv: list[str], places: tuple[str, ...], numbers: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("one.yaml").write_text("place: a\nnumber: 3\n")
+    Path("some.yaml").write_text("place: [a, b]\nnumber: [3, 4]\n")
+    assert call(*argv) == (0, [Config(place=places, number=numbers)])
+
+
+@pytest.mark.parametrize(
+    "argv", [["--number", "x"], ["--number"], ["--number", "--loop"], ["--number", "1", "--number", "x"]]
+)
+def test_one_of_several_values_that_is_wrong_is_one_line(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(*argv)[0] == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert "--number" in said
+    assert "Union" not in said
+    assert "+" not in said
 
 
 def test_flags_become_the_configuration() -> None:
