@@ -238,7 +238,7 @@ def test_nobody_who_takes_what_it_says_is_no_reason_to_end(tmp_path: Path) -> No
         (["--demo", "--fps", "5"], 2, "--fps 5"),
         (["--video", "rtsp://host/live", "--rate", "max"], 2, "sets its own pace"),
         (["--video", "http://host/live", "--loop"], 2, "--loop goes with"),
-        (["--demo", "--with-picture"], 2, "--with-picture goes with --camera or --video"),
+        (["--demo", "--with-picture"], 2, "--with-picture goes with one --camera or --video"),
         (["--demo", "--with-joints", "--rate", "max"], 2, "leave out --rate max"),
         (["--camera", "rtsp://bob:s3cret@host/live"], 2, "--camera"),
         (["--demo", "--colour", "red"], 2, "--colour"),
