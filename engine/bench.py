@@ -30,6 +30,7 @@ from engine.measure.machine import machine
 from engine.measure.startup import Start, cold_and_warm
 from engine.measure.timing import PRODUCT_GFLOP, Timing, products, ratio, summary, take_turns
 from engine.measure.work import count_flop
+from engine.sample_windows import usual_added
 from engine.session import BACKENDS, Backend, Decoder, Encoder, open_decoder, open_encoder
 from engine.spec import Part, TokenizerFiles, load_tokenizer
 
@@ -153,7 +154,7 @@ def _stepping(session: Encoder | Decoder, batch: int) -> Callable[[], None]:
     """Return a call that takes one step of a stream that has no end, its state handed on."""
     rng = np.random.default_rng(0)
     go_on, spec = np.zeros(batch, bool), session.spec
-    state = session.init_state(batch)
+    state, added = session.init_state(batch), usual_added(spec, session.part, batch)
     if isinstance(session, Encoder):
         x = rng.uniform(0.2, 0.8, (batch, *spec.input_shape)).astype(np.float32)
         if spec.input == "keypoints":
@@ -161,14 +162,14 @@ def _stepping(session: Encoder | Decoder, batch: int) -> Callable[[], None]:
 
         def encode() -> None:
             nonlocal state
-            _, state = session.step(x, go_on, state)
+            _, state = session.step(x, go_on, state, **added)
 
         return encode
     tokens = rng.integers(0, spec.vocabulary, (batch, *spec.token_grid)).astype(np.int32)
 
     def decode() -> None:
         nonlocal state
-        _, state = session.step(tokens, go_on, state)
+        _, state = session.step(tokens, go_on, state, **added)
 
     return decode
 

@@ -60,12 +60,13 @@ def describe_tokenizer(tokenizer: TokenizerFiles) -> list[str]:
     """Return what a tokenizer is, and which engines of it are in this user's cache, a fact a line."""
     spec = tokenizer.spec
     levels = " x ".join(map(str, spec.token_grid))
+    most = "any first levels, at most " if spec.predictive else ""
     lines = [
         f"tokenizer  {spec.label}",
         f"folder     {tokenizer.folder}",
         f"motion     {spec.dims}D at {spec.fps:g} fps, {spec.hop} frames a hop, {spec.window} a window",
         f"input      {spec.input}, {list(spec.input_shape)} a person",
-        f"tokens     {levels} of {spec.vocabulary}, {spec.bits_per_second:.0f} bit/s a person",
+        f"tokens     {levels} of {spec.vocabulary}, {most}{spec.bits_per_second:.0f} bit/s a person",
     ]
     engines = []
     try:

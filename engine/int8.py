@@ -36,6 +36,8 @@ def to_int8(
     tokenizer: TokenizerFiles, part: Part, graph: onnx.ModelProto, windows: Windows, say: Callable[[str], None]
 ) -> onnx.ModelProto:
     """Return the graph in int8. Raises EngineError where it is not exact enough even with few products rounded."""
+    if tokenizer.spec.predictive:  # both ends' predictions must be the same: none of its products may be rounded
+        raise EngineError(f"{tokenizer.spec.label} predicts in float32 only: take --precision fp32")
     feeds = list(calibration(tokenizer, part, windows))
     for share in SHARES:
         with tempfile.TemporaryDirectory() as scratch:
@@ -53,18 +55,21 @@ def calibration(tokenizer: TokenizerFiles, part: Part, windows: Windows) -> Iter
     people, hops = windows.side.shape
     state, back = encoder.init_state(people), decoder.init_state(people)
     kept = {hops * n // STEPS for n in range(STEPS)}
-    go_on = np.zeros(people, bool)
+    go_on, everybody = np.zeros(people, bool), np.arange(people)
     for hop in range(hops):
         x = np.ascontiguousarray(windows.keypoints[:, hop])
-        encoded, after = encoder.step(x, go_on, state)
+        added = windows.added(tokenizer.spec, "encoder", everybody, hop)
+        encoded, after = encoder.step(x, go_on, state, **added)
         if hop in kept:
             taken, past = (x, state) if part == "encoder" else (encoded.tokens, back)
             name = "x" if part == "encoder" else "tokens"
             feeds = {name: taken, "reset": np.zeros(people, np.float32)}
+            feeds |= windows.added(tokenizer.spec, part, everybody, hop)
             yield feeds | {f"state.{path}": array for path, array in past.items()}
         state = after
         if part == "decoder":
-            _, back = decoder.step(encoded.tokens, go_on, back)
+            added = windows.added(tokenizer.spec, "decoder", everybody, hop)
+            _, back = decoder.step(encoded.tokens, go_on, back, **added)
 
 
 def _exact_enough(tokenizer: TokenizerFiles, part: Part, folder: Path, windows: Windows) -> tuple[bool, str]:

@@ -24,10 +24,12 @@ import sys
 import numpy as np
 from engine.session import open_encoder
 from engine.measure.startup import peak_memory
+from engine.sample_windows import usual_added
 encoder = open_encoder(sys.argv[1], sys.argv[2], sys.argv[3])
 def step(people):
     x = np.full((people, *encoder.spec.input_shape), 0.5, np.float32)
-    encoder.step(x, np.ones(people, bool), encoder.init_state(people))
+    added = usual_added(encoder.spec, "encoder", people)
+    encoder.step(x, np.ones(people, bool), encoder.init_state(people), **added)
 for people in (1, int(sys.argv[4])):
     step(people)
     print(peak_memory(), flush=True)

@@ -16,7 +16,7 @@ from engine import build, info
 from engine.build import Wanted, build_tensorrt
 from engine.errors import EngineError
 from engine.int8 import calibration
-from engine.sample_windows import Windows, read_windows
+from engine.sample_windows import read_windows
 from engine.spec import TokenizerFiles, load_tokenizer, shipped, write_sums
 from engine.tensorrt import manifest as manifests
 from engine.tensorrt.compiler import DEFAULT_ARCHITECTURES, architectures, compile_graph
@@ -224,7 +224,7 @@ def test_architectures_are_those_the_library_knows(flavour: Flavour) -> None:
 
 def feeds_of(tokenizer: TokenizerFiles, part: Any) -> list[dict[str, NDArray[Any]]]:
     windows = read_windows(tokenizer.spec, [])
-    return list(calibration(tokenizer, part, Windows(windows.keypoints[:2, :6], windows.side[:2, :6])))
+    return list(calibration(tokenizer, part, windows.people(2).first(6)))
 
 
 def run(model: onnx.ModelProto, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

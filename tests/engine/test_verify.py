@@ -27,8 +27,7 @@ def tokenizer() -> TokenizerFiles:
 
 
 def short(tokenizer: TokenizerFiles) -> Windows:
-    windows = read_windows(tokenizer.spec, [])
-    return Windows(windows.keypoints[:, :14], windows.side[:, :14])
+    return read_windows(tokenizer.spec, []).first(14)
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
@@ -89,8 +88,9 @@ def test_a_tokenizer_of_heatmaps_is_refused(tokenizer: TokenizerFiles) -> None:
 
 
 def test_the_built_in_motion_is_the_demos() -> None:
-    joints, side = make()
+    joints, centre, side = make()
     with np.load(BUILT_IN) as kept:
+        np.testing.assert_allclose(kept["centre"], centre, atol=0.1)
         np.testing.assert_allclose(kept["joints"].astype(np.float32), joints.astype(np.float32), atol=2e-3)
         np.testing.assert_allclose(kept["side"], side, rtol=1e-4)
 
@@ -129,8 +129,7 @@ def test_real_recordings_are_read(shared: Path, tokenizer: TokenizerFiles) -> No
         pytest.skip("no npz recordings among the real ones")
     windows = read_windows(tokenizer.spec, readable)
     assert len(windows.side) == len(readable)
-    few = Windows(windows.keypoints[:, :6], windows.side[:, :6])
-    assert verify(tokenizer, "openvino", "fp32", few, batches=(2,)).passed
+    assert verify(tokenizer, "openvino", "fp32", windows.first(6), batches=(2,)).passed
 
 
 def test_a_changed_weight_fails(tmp_path: Path, tokenizer: TokenizerFiles) -> None:

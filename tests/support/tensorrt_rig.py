@@ -23,8 +23,7 @@ NAME = "heatmap2d-f8"
 
 def short(tokenizer: TokenizerFiles) -> Windows:
     """A few hops of the built-in motion, with resets and exchanges among them."""
-    windows = read_windows(tokenizer.spec, [])
-    return Windows(windows.keypoints[:, :14], windows.side[:, :14])
+    return read_windows(tokenizer.spec, []).first(14)
 
 
 @dataclass

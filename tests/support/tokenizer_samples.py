@@ -73,7 +73,7 @@ def write_encoder(file: Path) -> None:
         ("Mul", ["channel", "every_channel"], "latent", {}),
     ]
     floats = TensorProto.FLOAT
-    _write(
+    write_graph(
         file,
         steps,
         [("x", floats, [HOP, 17, 3]), ("reset", floats, [])],
@@ -140,7 +140,7 @@ def _write_decoder(file: Path) -> None:
         ("Mul", ["sureness", "every_confidence"], "confidence", {}),
     ]
     floats = TensorProto.FLOAT
-    _write(
+    write_graph(
         file,
         steps,
         [("tokens", TensorProto.INT32, [*GRID]), ("reset", floats, []), ("state.total", floats, [1])],
@@ -149,14 +149,17 @@ def _write_decoder(file: Path) -> None:
     )
 
 
-def _write(file: Path, steps: list[Step], inputs: list[Port], outputs: list[Port], constants: dict[str, Any]) -> None:
+def write_graph(
+    file: Path, steps: list[Step], inputs: list[Port], outputs: list[Port], constants: dict[str, Any]
+) -> None:
     """Write a graph. A step: operator, inputs, output, attributes; a port: name, type, sizes without the batch."""
     ports = [
         [helper.make_tensor_value_info(name, kind, ["B", *sizes]) for name, kind, sizes in each]
         for each in (inputs, outputs)
     ]
     nodes = [helper.make_node(kind, names, [output], **how) for kind, names, output, how in steps]
-    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    used = {name for _, names, _, _ in steps for name in names}
+    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items() if name in used]
     graph = helper.make_graph(nodes, file.stem, *ports, tensors)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.checker.check_model(model)
