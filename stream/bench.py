@@ -29,7 +29,7 @@ from stream.client import TokenStream
 from stream.command.child import ProducerProcess
 from stream.errors import KinetokenError, SourceError, TokenizerError
 from stream.multiview.benchmark import measure as measure_views
-from stream.multiview.benchmark import open_folder, table_of
+from stream.multiview.benchmark import open_folder, steadiness_table_of, table_of, ticks_of, watch
 from stream.pose.choice import PeopleFinder
 from stream.pose.model_file import look_for_pose_model
 from stream.pose.movenet import SIZES
@@ -218,13 +218,16 @@ def multiview(config: Config, stop: threading.Event) -> None:
         finders.append(PeopleFinder("mediapipe", model=str(path), max_persons=MULTIVIEW_PEOPLE))
     else:
         print(f"mediapipe is not measured: its model {missing} ({path}); name it with --pose-model", file=sys.stderr)
+    reference = [ticks_of(frames) for frames in watch(videos, PeopleFinder("movenet", max(SIZES)), stop)[0]]
     results = []
     for finder in finders:
-        results.append(measure_views(videos, cameras, finder, tokenizers, stop))
+        results.append(measure_views(videos, cameras, finder, tokenizers, reference, stop))
         if stop.is_set():
             return
         print(f"{results[-1].estimator}: {results[-1].poses.mean:.2f} cm", file=sys.stderr)
-    Console(width=WIDTH).print(table_of(results))
+    console = Console(width=WIDTH)
+    console.print(table_of(results))
+    console.print(steadiness_table_of(results))
     if config.json:
         Path(config.json).write_text(json.dumps([asdict(result) for result in results], indent=2) + "\n")
 

@@ -52,7 +52,7 @@ class Config(SourceFlags):
         "most used": ("camera", "video", "demo", "tokenizer", "bind"),
         "source": (
             "calibration", "panoptic", "panoptic_camera", "joints", "live", "loop", "rate", "fps", "max_persons",
-            "pose", "pose_size", "pose_model", "duration",
+            "pose", "pose_size", "pose_model", "smooth", "duration",
         ),
         "tokenizer": ("dims", "backend", "precision", "keyframe"),
         "network": ("control", "history", "keys", "insecure", "stream", "wait"),

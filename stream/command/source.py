@@ -8,6 +8,7 @@ from engine.command.cli import repeated
 from stream.motion.clock import SLOWEST
 from stream.motion.projection import Dims
 from stream.pose.choice import PoseChoice, check_pose_size
+from stream.pose.smoothing import SmoothedSource
 from stream.sources.address import is_address
 from stream.sources.base import PoseSource, Rate
 from stream.sources.camera import check_camera
@@ -63,6 +64,8 @@ class SourceFlags:
     pose_model: str | None = None
     """MediaPipe pose landmarker (.task), for --pose mediapipe; by default KINETOKEN_POSE_MODEL, the cache, or a
     download on first use."""
+    smooth: bool = False
+    """Filter the joints that are found in images (One Euro): they shake less, and lag some 10 ms."""
     duration: float = 0.0
     """Stop after so many seconds of the source; 0 for no limit."""
 
@@ -86,6 +89,8 @@ class SourceFlags:
             raise ValueError(
                 "--rate max is for files and recordings; a camera or live address sets its own pace (a film: --no-live)"
             )
+        if self.smooth and not (self.camera or self.video):
+            raise ValueError("--smooth is for what is found in images: it goes with --camera or --video")
         if not SLOWEST <= self.fps <= 240:
             raise ValueError(f"--fps {self.fps:g}: from {SLOWEST:g} to 240")
         if self.max_persons is not None and self.max_persons < 1:
@@ -141,8 +146,10 @@ def open_source(flags: SourceFlags, axes: int, stop: threading.Event) -> PoseSou
         check_camera(camera)
     refs: list[int | str] = [*flags.camera, *flags.video]
     if flags.calibration is not None:
-        return _open_views(flags, refs, Path(flags.calibration), stop)
-    return _open_vision(flags, refs[0], dims, stop)
+        source = _open_views(flags, refs, Path(flags.calibration), stop)
+    else:
+        source = _open_vision(flags, refs[0], dims, stop)
+    return SmoothedSource(source) if flags.smooth else source
 
 
 def _open_views(flags: SourceFlags, refs: list[int | str], calibration: Path, stop: threading.Event) -> PoseSource:

@@ -24,8 +24,10 @@ from stream.motion.skeleton import BONES, SEEN, J, Pose
 from stream.multiview.calibration import check_size, read_calibration
 from stream.multiview.matching import Group, Track, match_people
 from stream.multiview.people import PeopleInTheRoom
+from stream.multiview.steadiness import lag_ms, shake_mm
 from stream.multiview.triangulation import Places, disagreement, triangulate
 from stream.pose.choice import PeopleFinder, choose
+from stream.pose.smoothing import Smoother
 from stream.pose.source import open_vision
 from stream.sources.base import PoseFrame
 from stream.sources.video import VideoSource
@@ -51,10 +53,19 @@ class Disagreement:
 
 
 @dataclass(frozen=True, slots=True)
+class Steadiness:
+    """Of poses before they are tokens: how much they shake, mm, and how far fast joints lag, ms."""
+
+    shake_mm: float
+    lag_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """One pose estimator on one folder. cpu_ms: of all threads, a frame of one camera; people: seen a frame and camera;
     matched: people seen by two cameras or more; tracks: ids given; placed: of the joints that are believed where people
-    are followed in the room, as with --calibration; decoded: by tokenizer."""
+    are followed in the room, as with --calibration; smoothed: with the
+    filter of --smooth; decoded: by tokenizer."""
 
     estimator: str
     cpu_ms: float
@@ -63,6 +74,8 @@ class Result:
     matched: int
     poses: Disagreement
     placed: Disagreement
+    steadiness: Steadiness
+    smoothed: Steadiness
     decoded: dict[str, Disagreement]
 
 
@@ -94,23 +107,16 @@ def measure(
     cameras: Sequence[Camera],
     finder: PeopleFinder,
     tokenizers: Sequence[Tokenizer],
+    reference: Sequence[Mapping[int, Track]],
     stop: threading.Event,
 ) -> Result:
     """Run one estimator and all tokenizers on the videos of one scene, whose first frames are of the same moment.
 
-    tokenizers: 2D ones.
+    tokenizers: 2D ones. reference: the tracks of each video by which lag is told.
     """
-    frames: list[list[PoseFrame]] = []
-    used = 0.0
-    for video in videos:
-        source = open_vision(
-            str(video), "2d", rate="max", stop=stop, max_persons=finder.max_persons,
-            pose=finder.pose, pose_size=finder.size, pose_model=finder.model, fps=FPS,
-        )  # fmt: skip
-        begin = time.process_time()
-        frames.append(list(source))
-        used += time.process_time() - begin
-    raw = [_ticks(view) for view in frames]
+    frames, used = watch(videos, finder, stop)
+    raw = [ticks_of(view) for view in frames]
+    smoothed = [ticks_of(_smoothed(view)) for view in frames]
     groups = match_people(cameras, raw)
     decoded = {tokenizer.label: compare(cameras, groups, _decoded(frames, tokenizer)) for tokenizer in tokenizers}
     count = sum(map(len, frames))
@@ -122,8 +128,25 @@ def measure(
         len(groups),
         compare(cameras, groups, raw),
         place(cameras, raw),
+        Steadiness(shake_mm(raw), lag_ms(raw, reference)),
+        Steadiness(shake_mm(smoothed), lag_ms(smoothed, reference)),
         decoded,
     )
+
+
+def watch(videos: Sequence[Path], finder: PeopleFinder, stop: threading.Event) -> tuple[list[list[PoseFrame]], float]:
+    """Return the frames of each video, without their pictures, and the seconds of CPU that they took."""
+    frames: list[list[PoseFrame]] = []
+    used = 0.0
+    for video in videos:
+        source = open_vision(
+            str(video), "2d", rate="max", stop=stop, max_persons=finder.max_persons,
+            pose=finder.pose, pose_size=finder.size, pose_model=finder.model, fps=FPS,
+        )  # fmt: skip
+        begin = time.process_time()
+        frames.append([PoseFrame(frame.people, frame.time, frame.captured_ns) for frame in source])
+        used += time.process_time() - begin
+    return frames, used
 
 
 def compare(cameras: Sequence[Camera], groups: Sequence[Group], tracks: Sequence[Mapping[int, Track]]) -> Disagreement:
@@ -200,6 +223,24 @@ def table_of(results: Sequence[Result]) -> Table:
     return table
 
 
+def steadiness_table_of(results: Sequence[Result]) -> Table:
+    """Return how steady and how late each estimator's poses are, as they come and filtered."""
+    table = Table(box=box.MARKDOWN)
+    for heading in ("estimator", "shake mm", "lag ms", "--smooth: shake mm", "lag ms"):
+        table.add_column(heading, justify="left" if heading == "estimator" else "right")
+    for result in results:
+        found = (result.steadiness, result.smoothed)
+        table.add_row(
+            result.estimator, *(text for one in found for text in (f"{one.shake_mm:.1f}", f"{one.lag_ms:.0f}"))
+        )
+    return table
+
+
+def _smoothed(frames: Sequence[PoseFrame]) -> list[PoseFrame]:
+    smoother = Smoother()
+    return [PoseFrame(smoother.smooth(frame.people, frame.time), frame.time, frame.captured_ns) for frame in frames]
+
+
 def _check_size(video: Path, camera: Camera) -> None:
     with closing(VideoSource(video, "max", threading.Event())) as source:
         for frame in source:
@@ -207,7 +248,7 @@ def _check_size(video: Path, camera: Camera) -> None:
             return
 
 
-def _ticks(frames: Sequence[PoseFrame]) -> dict[int, dict[int, Pose]]:
+def ticks_of(frames: Sequence[PoseFrame]) -> dict[int, dict[int, Pose]]:
     """Return what was seen of each person by tick of the producer's clock."""
     clock, tracks = Clock(), dict[int, dict[int, Pose]]()
     for frame in frames:
