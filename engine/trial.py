@@ -26,6 +26,7 @@ PATIENCE = 60.0
 MEMORY = 2 * 2**30
 """Bytes that may be taken for it; ours take 0.3 GiB."""
 
+_TRIAL = "import sys; from engine.trial import main; sys.exit(main(sys.argv[1]))"
 _LOOK_S = 0.05
 _REFUSED = TokenizerError.exit_code
 
@@ -39,7 +40,7 @@ def try_out(folder: Path, abandoned: Callable[[], bool] = lambda: False) -> None
     root = str(Path(__file__).parents[1])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     with subprocess.Popen(
-        [sys.executable, "-P", "-m", "engine.trial", str(folder)],
+        [sys.executable, "-P", "-c", _TRIAL, str(folder)],
         env=os.environ | {"PYTHONPATH": path},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -95,7 +96,8 @@ def _limit() -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
 
 
-def _main(folder: str) -> int:
+def main(folder: str) -> int:
+    """Try it here and now, in a process that is for this alone; return its exit code."""
     _limit()
     from engine.session import open_decoder
     from engine.spec import load_tokenizer
@@ -108,7 +110,3 @@ def _main(folder: str) -> int:
         print(error)
         return _REFUSED
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(_main(sys.argv[1]))

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from engine.command.cli import run
+from engine.command.messages import plain
 from stream.errors import LogError, OutputError
 from stream.files.bodies import McapLogWriter, bvh_writer, trc_writer
 from stream.files.writers import Format, Writer, open_writer, whole_file
@@ -108,10 +109,10 @@ def main(config: Config, stop: threading.Event) -> None:
                     written = _write(config, log, file, console, stop)
                 if stop.is_set():
                     part.unlink()
-                    console.print(f"stopped: {out} is not written", markup=False)
+                    console.print(plain(f"stopped: {out} is not written"), markup=False)
             if not stop.is_set():
                 size = out.stat().st_size / 2**20
-                console.print(f"{written} packets in {out}, {size:.1f} MiB", markup=False)
+                console.print(plain(f"{written} packets in {out}, {size:.1f} MiB"), markup=False)
         if not stop.is_set():
             log.check()
 

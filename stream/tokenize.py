@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from engine.command.cli import run
+from engine.command.messages import plain
 from engine.session import Backend, Precision
 from engine.spec import load_tokenizer
 from stream.errors import OutputError, SourceError, TokenizerError
@@ -216,7 +217,7 @@ def _summarize(outcomes: Sequence[Outcome], seconds: float, console: Console) ->
     """Say what came of it: first what was skipped and why, then the sums."""
     for outcome in outcomes:
         if outcome.fault is not None:
-            console.print(f"skipped {outcome.input.path}: {outcome.fault}", markup=False)
+            console.print(plain(f"skipped {outcome.input.path}: {outcome.fault}"), markup=False)
     done = [outcome for outcome in outcomes if outcome.fault is None]
     frames, people, hops = (sum(getattr(o, what) for o in done) for what in ("frames", "people", "hops"))
     poses = sum(outcome.poses for outcome in done)

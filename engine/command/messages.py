@@ -24,6 +24,20 @@ class _Stderr(logging.StreamHandler[TextIO]):
         return sys.stderr
 
 
+def plain(text: str) -> str:
+    """Return a text for a terminal: one line, in which nothing that came from a file or a peer moves the cursor, turns
+    the direction of writing or looks like a line of ours."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+class _Text(logging.Formatter):
+    """The message alone, as one line."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the line; what is said of an exception comes after it."""
+        return plain(record.message)
+
+
 class _Json(logging.Formatter):
     """One object a line: time (UTC), level, event, message and the event's own fields."""
 
@@ -44,7 +58,7 @@ class _Json(logging.Formatter):
 def set_up(log_format: LogFormat) -> None:
     """Send what is logged to standard error: our own from INFO on, others' from WARNING on."""
     handler = _Stderr()
-    handler.setFormatter(_Json() if log_format == "json" else logging.Formatter("%(message)s"))
+    handler.setFormatter(_Json() if log_format == "json" else _Text())
     root = logging.getLogger()
     for old in root.handlers[:]:
         if isinstance(old, _Stderr):

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.status import Status
 
-from engine.command.messages import LogFormat, say
+from engine.command.messages import LogFormat, plain, say
 
 EVERY = 10.0
 """Seconds between lines where there is no terminal."""
@@ -42,7 +42,7 @@ class Report:
             say(message, event, **fields)
             return
         with unheard():
-            self._console.print(message, markup=False)
+            self._console.print(plain(message), markup=False)
 
     def frame(self, people: int, counters: dict[str, int]) -> None:
         """Note that a frame was done; people are encoded now; counters are totals by name."""

@@ -51,16 +51,16 @@ def is_cut_short(path: Path) -> bool:
         return False
 
 
-def played_back(path: Path) -> sqlite3.Connection:
+def played_back(path: Path, why: str) -> sqlite3.Connection:
     """Return a connection to what a log is once its journal is played back, in a copy that nobody sees.
 
-    Raises LogError, OSError, sqlite3.Error.
+    why: it has to be a copy, for whoever has no place for one. Raises LogError, OSError, sqlite3.Error.
     """
     try:
         temporary = tempfile.TemporaryDirectory(prefix="kinetoken-")
     except OSError as error:
         raise LogError(
-            f"{path} was cut short by a crash and is read from a copy, but there is no place for one "
+            f"{path} is read from a copy, as {why}, but there is no place for one "
             f"({error.strerror or error}): set TMPDIR to a folder that can be written to"
         ) from error
     with temporary as folder:

@@ -82,21 +82,33 @@ def is_sound(values: Sequence[Value]) -> bool:
 
 
 def open_to_read(path: Path) -> sqlite3.Connection:
-    """Return a connection that writes nothing, for use under a lock from any thread. Raises sqlite3.Error, LogError.
+    """Return a connection that changes nothing, for use under a lock from any thread. Raises sqlite3.Error, LogError.
 
-    What a crash cut short while the file itself was changed is undone in a copy: SQLite reads no such file without.
+    Beside a log that is written, or whose writer was killed, SQLite may put its index, `-shm`. What SQLite does not
+    read without writing is read from a copy: what a crash cut short while the file itself was changed, and a log with
+    a journal in a folder that cannot be written.
     """
     check_beside(path)
-    if is_cut_short(path):
-        try:
-            database = played_back(path)
-        except OSError as error:
-            raise failure(path, error) from error
-        database.text_factory = _text
-        return database
+    try:
+        database = played_back(path, "a crash cut it short") if is_cut_short(path) else _opened(path)
+    except OSError as error:
+        raise failure(path, error) from error
+    database.text_factory = _text
+    return database
+
+
+def _opened(path: Path) -> sqlite3.Connection:
     uri = f"{path.resolve().as_uri()}?mode=ro"
     database = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
-    database.text_factory = _text
+    try:
+        database.execute("PRAGMA schema_version").fetchone()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN or not path.with_name(f"{path.name}-wal").exists():
+            return database  # whatever is wrong shows again when it is used
+        database.close()
+        return played_back(path, "its folder cannot be written, and what was logged last is still in its journal")
+    except sqlite3.Error:
+        pass
     return database
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from . import camera, clock, curve, damage, garbage, joins, kills, link, power, slow, soak, stops
+from . import camera, clock, curve, damage, flood, garbage, joins, kills, link, power, slow, soak, stops
 from .result import Figure, Plan
 
 DRILLS: dict[str, Callable[[Plan], list[Figure]]] = {
@@ -15,6 +15,7 @@ DRILLS: dict[str, Callable[[Plan], list[Figure]]] = {
     "joins": joins.run,
     "camera": camera.run,
     "curve": curve.run,
+    "flood": flood.run,
     "stops": stops.run,
     "clock": clock.run,
     "soak": soak.run,

@@ -2,13 +2,19 @@ import os
 import shutil
 import sqlite3
 import struct
+import subprocess
+import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from log_samples import hops, packets_in, write_log
-from stream.errors import LogError
+from log_samples import append, hops, packets_in, write_log
+from stream.errors import LogError, OutputError
+from stream.export import STDOUT
+from stream.export import Config as ExportConfig
+from stream.export import main as export
 from stream.log.beside import SUFFIXES
 from stream.log.reader import LogReader
 from stream.log.writer import TokenLog
@@ -61,6 +67,54 @@ def test_without_a_temporary_folder_one_line_says_what_to_set(cut_short: Path, m
     monkeypatch.setattr("tempfile.tempdir", str(cut_short / "nowhere"))
     with pytest.raises(LogError, match="set TMPDIR"):
         LogReader(cut_short)
+
+
+def killed_writer(folder: Path) -> Path:
+    """A log whose writer was killed: what it wrote last is in the journal alone."""
+    path = folder / "log.db"
+    log = TokenLog(path)
+    append(log, hops(10))
+    log.flush(True)
+    (folder / "left").mkdir()
+    for name in ("log.db", "log.db-wal"):
+        shutil.copyfile(folder / name, folder / "left" / name)
+    log.close()
+    return folder / "left" / "log.db"
+
+
+def test_reading_what_a_killed_writer_left_changes_nothing(tmp_path: Path) -> None:
+    path = killed_writer(tmp_path)
+    before = contents(path.parent)
+    assert len(packets_in(path)) == 10
+    assert contents(path.parent) == before
+
+
+READ_ONLY = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@"'
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux"
+    or subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode != 0,
+    reason="only root of Linux can make a place that cannot be written",
+)
+def test_what_a_killed_writer_left_is_read_where_nothing_can_be_written(tmp_path: Path) -> None:
+    path = killed_writer(tmp_path)
+    there = ["unshare", "-m", "sh", "-c", READ_ONLY, "sh", str(path.parent)]
+    export = [sys.executable, "-m", "stream.export", str(path), "--out", "-"]
+    done = subprocess.run(there + export, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 10
+    assert not path.with_name("log.db-shm").exists()
+
+
+def test_a_whole_log_is_exported_without_a_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, out = write_log(tmp_path / "log.db", hops(10)), tmp_path / "log.jsonl"
+    with monkeypatch.context() as without:
+        without.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+        export(ExportConfig(str(path), "jsonl", out=str(out)), threading.Event())
+        with pytest.raises(OutputError, match="set TMPDIR"):
+            export(ExportConfig(str(path), "parquet", out=STDOUT), threading.Event())
+    assert len(out.read_text().splitlines()) == 10
 
 
 def test_writing_goes_on_after_a_crash(cut_short: Path) -> None:

@@ -35,7 +35,7 @@ def hostile(tmp_path: Path) -> Iterator[Source]:
 
 
 def trials() -> list[psutil.Process]:
-    return [each for each in psutil.Process().children(recursive=True) if "engine.trial" in each.cmdline()]
+    return [each for each in psutil.Process().children(recursive=True) if "engine.trial" in " ".join(each.cmdline())]
 
 
 def test_a_poll_takes_no_longer_than_it_was_told_to(hostile: Source) -> None:
