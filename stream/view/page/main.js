@@ -13,6 +13,7 @@ import { changes, drawGrid, drawRibbon } from "./tokens.js";
 const at = (id) => document.getElementById(id);
 const seconds = () => performance.now() / 1000;
 const MOST_STREAMS = 64;
+const NUMBERS_S = 0.15; // nobody reads faster
 
 const about = await (await fetch("about")).json();
 const isLog = about.mode === "log";
@@ -102,7 +103,7 @@ function showPeople(people) {
     made.onclick = () => choosePerson(number);
     return made;
   };
-  at("people").replaceChildren(...(people.length > 1 ? [button("everybody", null), ...people.map(({ track }) => button(`person ${track.number}`, track.number))] : []));
+  at("people").replaceChildren(...(people.length > 1 ? [button("everybody", null), ...people.map(({ track }) => button(people.length > 9 ? track.number : `person ${track.number}`, track.number))] : []));
 }
 
 function choosePerson(number) {
@@ -112,6 +113,7 @@ function choosePerson(number) {
 let before = null;
 let frames = [];
 let trimDue = 0;
+let numbersDue = 0;
 function frame() {
   const now = seconds();
   const passed = before === null ? 0 : now - before;
@@ -152,6 +154,16 @@ function draw(stream, clock, passed) {
   at("changed").textContent = changed.filter(Boolean).length;
   at("cells").textContent = changed.length;
   drawRibbon(at("ribbon"), one ? [one] : people, clock.time, colours);
+  const off = meanError(one ? [one] : people, own, stage.dims);
+  error = off === null ? null : (error ?? off) + 0.05 * (off - (error ?? off));
+  if (before > numbersDue) {
+    numbersDue = before + NUMBERS_S;
+    showNumbers(stream, people);
+  }
+  Object.assign(at("stage").dataset, { people: people.length, time: clock.time ?? "", dims: stage.dims, own: Object.keys(own).length, picture: picture ? `${picture.bitmap.width}x${picture.bitmap.height}` : "" });
+}
+
+function showNumbers(stream, people) {
   if (stream.state) numbers.state(stream.state);
   else numbers.set("people", people.length);
   if (isLog) {
@@ -159,15 +171,12 @@ function draw(stream, clock, passed) {
     numbers.set("missing", about.missing);
     numbers.set("received", stream.received);
   }
-  const off = meanError(one ? [one] : people, own, stage.dims);
-  error = off === null ? null : (error ?? off) + 0.05 * (off - (error ?? off));
   if (stream.own.items.length) numbers.set("error", error, stage.dims === 3 ? "cm" : "px");
   numbers.set("drawn", stream.drawn);
   numbers.set("skipped", stream.skipped);
   numbers.set("frames", Math.round(frames.length / Math.max(0.5, Math.min(2, frames.at(-1) - frames[0]))));
   const unit = stage.dims === 3 ? "cm, drag to turn" : "px";
   at("caption").textContent = stream.state ? `${stream.state.tokenizer || ""}${stream.state.backend ? ` on ${stream.state.backend}` : ""} · ${unit}` : "";
-  Object.assign(at("stage").dataset, { people: people.length, time: clock.time ?? "", dims: stage.dims, own: Object.keys(own).length, picture: picture ? `${picture.bitmap.width}x${picture.bitmap.height}` : "" });
 }
 
 function duration(time) {

@@ -35,11 +35,24 @@ export function themeColours() {
 export const css = ([r, g, b], alpha = 1) => `rgba(${r | 0},${g | 0},${b | 0},${alpha})`;
 export const mix = (a, b, share) => a.map((each, i) => each + (b[i] - each) * share);
 
+const sizes = new WeakMap(); // of canvases, as they change: asking at every frame would lay out the page each time
+const watcher = new ResizeObserver((entries) => {
+  for (const { target, contentRect } of entries) sizes.set(target, [contentRect.width, contentRect.height]);
+});
+
+/** [width, height] of a canvas in CSS pixels; the same array until they change. */
+export function sizeOf(canvas) {
+  if (!sizes.has(canvas)) {
+    sizes.set(canvas, [canvas.clientWidth, canvas.clientHeight]);
+    watcher.observe(canvas);
+  }
+  return sizes.get(canvas);
+}
+
 /** A canvas fitted to its place on the page, at the screen's resolution; {context, width, height} in CSS pixels. */
 export function fitted(canvas) {
   const scale = Math.min(window.devicePixelRatio || 1, 2);
-  const width = canvas.clientWidth;
-  const height = canvas.clientHeight;
+  const [width, height] = sizeOf(canvas);
   if (canvas.width !== Math.round(width * scale) || canvas.height !== Math.round(height * scale)) {
     canvas.width = Math.round(width * scale);
     canvas.height = Math.round(height * scale);

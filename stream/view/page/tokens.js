@@ -1,6 +1,6 @@
 // Tokens as colours: the grid of one hop with what changed marked, and a ribbon of all hops over time.
 
-import { css, fitted, tokenColour } from "./palette.js";
+import { css, fitted, sizeOf, tokenColour } from "./palette.js";
 
 const SECONDS = 12; // of the ribbon
 const LANES = 4;
@@ -10,7 +10,12 @@ export function changes(hop, before) {
   return hop.ids.map((id, i) => !before || before.seq !== hop.seq - 1 || before.ids[i] !== id);
 }
 
+const drawn = new WeakMap(); // what a canvas shows, so that it is drawn once a hop and not at every frame
+
 export function drawGrid(canvas, hop, changed, colours) {
+  const now = [hop, colours, sizeOf(canvas), window.devicePixelRatio];
+  if (drawn.get(canvas)?.every((each, i) => each === now[i])) return;
+  drawn.set(canvas, now);
   const [levels, depth, rows, columns] = hop ? hop.shape : [1, 1, 8, 8];
   const across = columns * depth;
   canvas.style.aspectRatio = `${across} / ${rows * levels}`;
