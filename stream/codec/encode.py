@@ -92,6 +92,11 @@ class Pipeline:
         return self._framer.surplus
 
     @property
+    def too_slow(self) -> float | None:
+        """Frames a second of a source that is too slow to be followed; None where it is not."""
+        return self._framer.too_slow
+
+    @property
     def people(self) -> int:
         """People being encoded now."""
         return len(self._framer.tracks)

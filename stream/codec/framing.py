@@ -42,6 +42,7 @@ class _Person:
     last: Pose
     observed: int = 0
     frames: int = 0  # of the hop in hand
+    present: bool = False  # in the hop in hand, if only between two frames of a slow source
     hidden: int = 0  # ticks since the person was last seen
     hops: int = 0  # since the last reset
     captured_ns: int = 0
@@ -66,6 +67,11 @@ class Framer:
     def surplus(self) -> int:
         """Frames left out because the source is faster than the clock."""
         return self._clock.surplus
+
+    @property
+    def too_slow(self) -> float | None:
+        """Frames a second of a source that is too slow to be followed; None where it is not."""
+        return self._clock.too_slow
 
     @property
     def tracks(self) -> set[int]:
@@ -97,11 +103,12 @@ class Framer:
             if person.hidden > MAX_HOLD:
                 gone.append(track)
                 continue
+            person.present |= now is not None
             self._take(person, now or person.last, tick.seen and now is not None, tick.captured_ns)
-            if person.frames == self._hop and person.observed:
+            if person.frames == self._hop and person.present:
                 due.append(track)
             elif person.frames == self._hop:
-                gone.append(track)  # nothing of a whole hop was seen: they left with the one before
+                gone.append(track)  # they were away for a whole hop: they left with the one before
         return [ended, self._dismiss(gone), self._complete(due)]
 
     def _dismiss(self, tracks: list[int]) -> list[HopWindow]:
@@ -160,5 +167,6 @@ class Framer:
             p.box = boxes.Box(box.centre[row : row + 1], box.side[row : row + 1])
             p.start += self._hop
             p.observed = p.frames = 0
+            p.present = False
             p.hops = (p.hops + 1) % self._keyframe if self._keyframe else p.hops + 1
         return hops

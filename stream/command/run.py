@@ -50,6 +50,7 @@ class Run:
         self._feed = Threaded(source)
         self._pipeline = Pipeline(encoder, pace.fps, keyframe=math.ceil(pace.keyframe * hops_per_second))
         self._frames = self._packets = 0
+        self._told_slow = False
 
     @property
     def counters(self) -> dict[str, int]:
@@ -107,12 +108,22 @@ class Run:
                     self._beside.show(frame)
                 self._publish(self._pipeline.push(frame))
                 self.report.frame(self._pipeline.people, self.counters)
+                self._say_if_too_slow()
             elif time.monotonic() - begin >= limit:
                 return "duration over"
             self._publisher.status(self._pipeline.people, self.counters)
             control.check()
             service.beat()
         return "stopped" if stop.is_set() else "source ended"
+
+    def _say_if_too_slow(self) -> None:
+        if not self._told_slow and (rate := self._pipeline.too_slow) is not None:
+            self._told_slow = True
+            self.report.say(
+                f"{self._source.label} gives {rate:.1f} frames a second, too few to tell a motion: each is a new "
+                "beginning; 2 are needed, 10 or more are better",
+                "source too slow",
+            )
 
     def _limited(self, frame: PoseFrame) -> PoseFrame:
         """Leave out the people of a recording beyond --max-persons, highest ids first."""

@@ -113,6 +113,17 @@ def test_a_short_absence_is_held_and_marked() -> None:
     assert [hop.reset for hop in hops if hop.track == 0] == [True, False, False]
 
 
+def test_a_slow_source_gives_whole_hops_without_resets_and_marks_what_it_saw() -> None:
+    """At 3 frames a second there are hops in which nothing was seen, and people are there all the same."""
+    shots = [PoseFrame({0: body(0, 10 * n)}, n / 3, n) for n in range(24)]
+    hops = run(Pipeline(CountingEncoder()), shots)[3:]  # it takes two intervals to know the source
+    assert [hop.reset for hop in hops] == [False] * len(hops)
+    assert [hop.frame for hop in hops] == list(range(hops[0].frame, hops[-1].frame + 1, HOP))
+    seen = "".join(f"{hop.observed:08b}"[::-1] for hop in hops)
+    assert set(seen.strip("0").split("1")[1:-1]) == {"0" * 9}
+    assert any(hop.observed == 0 for hop in hops)
+
+
 def test_a_long_absence_ends_the_stream_and_the_return_is_reset() -> None:
     back = 10 + MAX_HOLD + 5
     hops = run(Pipeline(CountingEncoder()), frames({0: [*range(10), *range(back, 39)]}, 39))

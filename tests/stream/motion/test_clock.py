@@ -96,3 +96,31 @@ def test_of_a_faster_source_the_frames_nearest_to_the_ticks_are_taken(rate: floa
     # Half a step of the source, its jitter, and 0.2 of a tick by which the clock follows the source.
     assert np.abs(off).max() < (0.5 + jitter) * FPS / rate + 0.2
     assert (index[-1] - index[0]) / (at[-1] - at[0]) == pytest.approx(FPS, rel=2e-3)
+
+
+@pytest.mark.parametrize("rate", [2.0, 3.0, 4.0, 5.0, 7.5, 10.0])
+def test_between_the_frames_of_a_slow_source_people_move_evenly(rate: float) -> None:
+    ticks = ticks_of([n / rate + 0.01 * (n % 2) for n in range(20)])
+    steady = [tick for tick in ticks if tick.index > 2.5 * FPS / rate]  # two intervals tell that it is slow
+    assert [tick.index for tick in steady] == list(range(steady[0].index, steady[-1].index + 1))
+    assert sum(tick.seen for tick in steady) == pytest.approx(len(steady) * rate / FPS, abs=2)
+    moved = np.diff([tick.people[0].joints[0, 0] for tick in steady])
+    np.testing.assert_allclose(moved, 1 / FPS, rtol=0.3)
+
+
+def test_a_pause_of_a_usual_source_and_frames_too_rare_are_not_filled() -> None:
+    usual = ticks_of([n / 30 for n in range(60)] + [2.5 + n / 30 for n in range(60)])
+    assert all(tick.seen for tick in usual)
+    rare = ticks_of([float(n) for n in range(20)])
+    assert [tick.index for tick in rare] == [30 * n for n in range(20)]
+
+
+@pytest.mark.parametrize(("rate", "told"), [(30.0, None), (10.0, None), (2.0, None), (1.0, 1.0), (0.2, 0.2)])
+def test_a_source_that_is_too_slow_is_known_after_some_frames(rate: float, told: float | None) -> None:
+    clock = Clock()
+    for n in range(12):
+        clock.advance({}, n / rate, n)
+        assert clock.too_slow is None or n >= 5
+    assert clock.too_slow == (told if told is None else pytest.approx(told))
+    clock.advance({}, 11 / rate + 100, 12)  # a pause
+    assert (clock.too_slow is None) == (told is None)
