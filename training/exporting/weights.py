@@ -73,13 +73,7 @@ def share_weights(
             if not name:
                 name = plain[key] = f"graph.{initializer.name}.{len(tensors)}"
                 tensors[name] = torch.from_numpy(data.copy())
-            pointers += _restore(
-                model.graph,
-                initializer,
-                name,
-                tensors,
-                transpose=data.shape != tuple(tensors[name].shape) or key not in plain,
-            )
+            pointers += _restore(model.graph, initializer, name, tensors, transpose=key not in plain)
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, weights)
     weights.chmod(0o644)
     _point(pointers, weights)
