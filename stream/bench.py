@@ -30,6 +30,7 @@ from stream.command.child import ProducerProcess
 from stream.errors import KinetokenError, SourceError, TokenizerError
 from stream.multiview.benchmark import measure as measure_views
 from stream.multiview.benchmark import open_folder, steadiness_table_of, table_of, ticks_of, watch
+from stream.multiview.one_camera import measure_places, places_table_of
 from stream.pose.choice import PeopleFinder
 from stream.pose.model_file import look_for_pose_model
 from stream.pose.movenet import SIZES
@@ -225,11 +226,13 @@ def multiview(config: Config, stop: threading.Event) -> None:
         if stop.is_set():
             return
         print(f"{results[-1].estimator}: {results[-1].poses.mean:.2f} cm", file=sys.stderr)
+    places = measure_places(videos, cameras, path, MULTIVIEW_PEOPLE, reference, stop) if missing is None else []
     console = Console(width=WIDTH)
-    console.print(table_of(results))
-    console.print(steadiness_table_of(results))
+    for table in (table_of(results), steadiness_table_of(results), *([places_table_of(places)] if places else [])):
+        console.print(table)
     if config.json:
-        Path(config.json).write_text(json.dumps([asdict(result) for result in results], indent=2) + "\n")
+        figures = {"estimators": [asdict(one) for one in results], "one camera": [asdict(one) for one in places]}
+        Path(config.json).write_text(json.dumps(figures, indent=2) + "\n")
 
 
 def _whole(packet: Packet) -> bool:

@@ -52,7 +52,7 @@ class Config(SourceFlags):
         "most used": ("camera", "video", "demo", "tokenizer", "bind"),
         "source": (
             "calibration", "panoptic", "panoptic_camera", "joints", "live", "loop", "rate", "fps", "max_persons",
-            "pose", "pose_size", "pose_model", "smooth", "duration",
+            "pose", "pose_size", "pose_model", "focal", "smooth", "duration",
         ),
         "tokenizer": ("dims", "backend", "precision", "keyframe"),
         "network": ("control", "history", "keys", "insecure", "stream", "wait"),
@@ -160,8 +160,9 @@ def main(config: Config, stop: threading.Event) -> None:
         # First the stream ends, then the control socket: readers hear at the goodbye what they lack.
         resources.callback(control.close, quiet=FAREWELL)
         resources.callback(publisher.close, QUEUED if config.bounded else LINGER, stop)
-        started = _start_line(config, encoder, source, publisher)
-        report.say(started)
+        started = _start_lines(config, encoder, source, publisher)
+        for line in started:
+            report.say(line)
         if monitor:
             show_control(monitor, control.counters)
             report.say(f"metrics and health at http://{monitor.address}/metrics and /health")
@@ -170,7 +171,7 @@ def main(config: Config, stop: threading.Event) -> None:
                 PageProcess(publisher.address, publisher.stream, config.security, config.log_format)
             )
         service = Service()
-        service.ready(started)
+        service.ready(started[0])
         resources.callback(service.stopping)
         if config.wait and not _wait(publisher, config.wait, stop, service) and not stop.is_set():
             report.say(f"no subscriber within {config.wait:g} s: starting without one", "no subscriber")
@@ -215,24 +216,24 @@ def _wait(publisher: Publisher, seconds: float, stop: threading.Event, service: 
 
 
 def _find_tokenizer(config: Config) -> TokenizerFiles:
-    dims = "3d" if config.calibration is not None else config.dims
+    placed = "--calibration" if config.calibration is not None else "--focal" if config.focal is not None else None
+    dims = "3d" if placed else config.dims
     name = config.tokenizer or f"heatmap{dims or '2d'}-f8"
     tokenizer = load_tokenizer(name)
-    if config.calibration is not None and tokenizer.spec.dims == 2:
-        raise TokenizerError(f"--calibration gives 3D poses, and tokenizer {name} takes 2D ones: use heatmap3d-f8")
+    if placed and tokenizer.spec.dims == 2:
+        raise TokenizerError(f"{placed} gives 3D poses, and tokenizer {name} takes 2D ones: use heatmap3d-f8")
     if config.dims and config.dims != f"{tokenizer.spec.dims}d":
         raise TokenizerError(f"tokenizer {name} is {tokenizer.spec.dims}d: leave out --dims {config.dims}")
     return tokenizer
 
 
-def _start_line(config: Config, encoder: Encoder, source: PoseSource, publisher: Publisher) -> str:
+def _start_lines(config: Config, encoder: Encoder, source: PoseSource, publisher: Publisher) -> tuple[str, str]:
     drop = "live: the newest frame wins" if source.live else "every frame is read"
     bits = encoder.spec.bits_per_second * config.fps / encoder.spec.fps
     return (
         f"{source.label} ({drop}) -> stream {publisher.stream} at {publisher.address}, "
-        f"{config.security.told(publisher.address)}, unit {source.unit}\n"
-        f"tokenizer {encoder.spec.label}, {bits:.0f} bit/s a person; "
-        f"backend {encoder.backend} ({encoder.why})"
+        f"{config.security.told(publisher.address)}, unit {source.unit}",
+        f"tokenizer {encoder.spec.label}, {bits:.0f} bit/s a person; backend {encoder.backend} ({encoder.why})",
     )
 
 

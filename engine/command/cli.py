@@ -311,8 +311,14 @@ def _plain(message: str) -> str:
     message = re.sub(
         r"Does not validate.*\[list\[(\w+)\].*Got value: (.*?)\n.*", r"expected \1, got \2", message, flags=re.S
     )
+    message = re.sub(r"Does not validate.*Given value: (.*)", _expected, message, flags=re.S)  # of one of several types
     message = re.sub(r"Expected an? (.*?)\. Got value: (.*)", r"expected \1, got \2", message)
     return " ".join(message.split())
+
+
+def _expected(message: re.Match[str]) -> str:
+    types = [name for name in re.findall(r"- Expected an? (.*)", message[0]) if name != "NoneType"]
+    return f"expected {' or '.join(types)}, got {message[1]}"
 
 
 def _full(error: OSError) -> int:

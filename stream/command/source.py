@@ -7,7 +7,7 @@ from pathlib import Path
 from engine.command.cli import repeated
 from stream.motion.clock import SLOWEST
 from stream.motion.projection import Dims
-from stream.pose.choice import PoseChoice, check_pose_size
+from stream.pose.choice import Focal, PoseChoice, check_pose_size
 from stream.pose.smoothing import SmoothedSource
 from stream.sources.address import is_address
 from stream.sources.base import PoseSource, Rate
@@ -64,6 +64,9 @@ class SourceFlags:
     pose_model: str | None = None
     """MediaPipe pose landmarker (.task), for --pose mediapipe; by default KINETOKEN_POSE_MODEL, the cache, or a
     download on first use."""
+    focal: Focal | None = None
+    """Focal length of the camera, px, or guess: 3D poses are then where people stand before it, in cm, and not around
+    their own hips. How far away depends on how tall they are, which one camera cannot tell."""
     smooth: bool = False
     """Filter the joints that are found in images (One Euro): they shake less, and lag some 10 ms."""
     duration: float = 0.0
@@ -91,6 +94,7 @@ class SourceFlags:
             )
         if self.smooth and not (self.camera or self.video):
             raise ValueError("--smooth is for what is found in images: it goes with --camera or --video")
+        self._check_focal()
         if not SLOWEST <= self.fps <= 240:
             raise ValueError(f"--fps {self.fps:g}: from {SLOWEST:g} to 240")
         if self.max_persons is not None and self.max_persons < 1:
@@ -98,6 +102,16 @@ class SourceFlags:
         check_pose_size(self.pose_size)
         if self.duration < 0:
             raise ValueError(f"--duration {self.duration:g}: seconds, 0 or more")
+
+    def _check_focal(self) -> None:
+        if self.focal is None:
+            return
+        if self.calibration is not None or not (self.camera or self.video):
+            raise ValueError("--focal places people before one camera: it goes with a --camera or --video of its own")
+        if self.dims == "2d":
+            raise ValueError("--focal gives 3D poses: leave out --dims 2d")
+        if self.focal != "guess" and self.focal <= 0:
+            raise ValueError(f"--focal {self.focal:g}: px, more than 0, or guess")
 
     def _check_views(self) -> None:
         views = [*self.camera, *self.video]
@@ -174,5 +188,6 @@ def _open_vision(flags: SourceFlags, ref: int | str, dims: Dims, stop: threading
         pose=flags.pose,
         pose_size=flags.pose_size,
         pose_model=flags.pose_model,
+        focal=flags.focal,
         fps=flags.fps,
     )

@@ -8,6 +8,9 @@ from stream.motion.projection import Dims
 
 PoseChoice = Literal["auto", "movenet", "mediapipe"]
 
+Focal = float | Literal["guess"]
+"""Focal length of a camera, px of its pictures, or that it is not known."""
+
 STEP = 32
 """Sides of what MoveNet takes are multiples of it, px."""
 

@@ -9,10 +9,11 @@ from engine.picture_network import PictureNetwork
 from stream.motion.clock import SURPLUS, Clock
 from stream.motion.projection import Dims
 from stream.motion.skeleton import Pose
-from stream.pose.choice import PoseChoice, choose
+from stream.pose.choice import Focal, PoseChoice, choose
 from stream.pose.detection_tracker import DetectionTracker
 from stream.pose.model_file import find_pose_model
 from stream.pose.movenet import MoveNet, open_network
+from stream.pose.placing import Lens
 from stream.pose.tracker import PoseTracker
 from stream.sources.base import Frame, ImageSource, PoseFrame, Rate, Unit
 from stream.sources.camera import CameraSource
@@ -100,6 +101,7 @@ def open_vision(
     pose: PoseChoice = "auto",
     pose_size: int | None = None,
     pose_model: str | None = None,
+    focal: Focal | None = None,
     fps: float | None = None,
     network: Callable[[], PictureNetwork] = open_network,
 ) -> VisionSource:
@@ -107,8 +109,8 @@ def open_vision(
 
     rate and loop are for files; live says whether an address is (`open_video`). pose: the estimator, see
     `stream.pose.choice.choose`; pose_size: see `MoveNet`; pose_model: MediaPipe's. max_persons: by default
-    `MOVENET_PEOPLE` or `MEDIAPIPE_PEOPLE`. fps: see `VisionSource`. network: gives MoveNet's, for one
-    source at a time.
+    `MOVENET_PEOPLE` or `MEDIAPIPE_PEOPLE`. focal: of the camera, so that 3D poses are where people stand before it and
+    not around their own hips. fps: see `VisionSource`. network: gives MoveNet's, for one source at a time.
 
     Raises SourceError when there is no such file or device, PoseModelError when there is no model or the estimator
     does not give such poses; a camera or address that gives nothing raises SourceError on iterating.
@@ -119,14 +121,16 @@ def open_vision(
     if chosen == "movenet":
         tracker = DetectionTracker(MoveNet(pose_size, network()), max_persons or MOVENET_PEOPLE)
     else:
-        tracker = mediapipe_tracker(find_pose_model(pose_model), max_persons or MEDIAPIPE_PEOPLE, dims)
+        lens = Lens(focal) if focal is not None else None
+        tracker = mediapipe_tracker(find_pose_model(pose_model), max_persons or MEDIAPIPE_PEOPLE, dims, lens)
+        why += f"; placed by {lens.label}" if lens is not None else ""
     return VisionSource(images, tracker, f"{chosen} ({why})", fps)
 
 
-def mediapipe_tracker(model: Path, max_persons: int, dims: Dims) -> PoseTracker:
+def mediapipe_tracker(model: Path, max_persons: int, dims: Dims, lens: Lens | None = None) -> PoseTracker:
     """Return a tracker that sees with MediaPipe. Raises PoseModelError when the model cannot be loaded."""
     # MediaPipe takes a second and 200 MB to import: only where it is wanted.
     from stream.pose.landmarker import Landmarker, Seeder
 
     seeder = Seeder(model, max_persons + EXTRA_FINDS)
-    return PoseTracker(lambda: Landmarker(model), seeder, max_persons, dims)
+    return PoseTracker(lambda: Landmarker(model), seeder, max_persons, dims, lens)

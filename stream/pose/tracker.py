@@ -21,6 +21,7 @@ from stream.motion.skeleton import Array, Pose
 from stream.pose.crop import Crop, Rectangle, views
 from stream.pose.detection import Finder, Follower, Sighting, apart, extent, is_sound
 from stream.pose.matching import KNOWN, match, worth_following
+from stream.pose.placing import Lens
 from stream.pose.track import Track
 from stream.sources.base import Frame
 
@@ -61,11 +62,20 @@ class PoseTracker:
     """Up to `max_persons` people with ids, from one frame to the next.
 
     make_follower: called, in threads, for as many people. dims: "2d" gives px of the whole image,
-    "3d" cm from the middle of each person's own hips, y down. Takes charge of closing followers and finder.
+    "3d" cm from the middle of each person's own hips, y down; with a lens, from the camera. Takes charge of closing
+    followers and finder.
     """
 
-    def __init__(self, make_follower: Callable[[], Follower], finder: Finder, max_persons: int, dims: Dims) -> None:
+    def __init__(
+        self,
+        make_follower: Callable[[], Follower],
+        finder: Finder,
+        max_persons: int,
+        dims: Dims,
+        lens: Lens | None = None,
+    ) -> None:
         self.dims = dims
+        self._lens = lens
         self._finder = finder
         self._max_persons = max_persons
         self._threads = ThreadPoolExecutor(max_persons + 2, thread_name_prefix="pose")
@@ -112,7 +122,8 @@ class PoseTracker:
             self._seek(frame, sightings)
             for id in withheld:
                 del sightings[id]
-            return {id: seen.pose(self.dims) for id, seen in sorted(sightings.items())}
+            poses = {id: self._pose(seen, frame) for id, seen in sorted(sightings.items())}
+            return {id: pose for id, pose in poses.items() if pose is not None}
 
     def close(self) -> None:
         """Release all landmarkers. Safe to call twice and from another thread."""
@@ -126,6 +137,12 @@ class PoseTracker:
             for spare in self._ready_spares():
                 spare.close()
             self._finder.close()
+
+    def _pose(self, seen: Sighting, frame: Frame) -> Pose | None:
+        if self._lens is None:
+            return seen.pose(self.dims)
+        joints = self._lens.place(seen, frame.image)
+        return None if joints is None else Pose(joints, seen.confidence)
 
     def _ready_spares(self) -> list[Follower]:
         done = [spare for spare in list(self._spares) if spare.done() and not spare.cancelled()]

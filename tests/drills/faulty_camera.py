@@ -113,7 +113,9 @@ def main() -> None:
         reader.time = SimpleNamespace(monotonic=time.monotonic, monotonic_ns=StuckClock(device).monotonic_ns)
     model: Any = vision
     model.find_pose_model = lambda given: Path("double")
-    model.mediapipe_tracker = lambda file, most, dims: PoseTracker(STAGE.make_follower, FakeFinder(STAGE), most, dims)
+    model.mediapipe_tracker = lambda file, most, dims, lens: PoseTracker(
+        STAGE.make_follower, FakeFinder(STAGE), most, dims
+    )
     sys.argv = ["producer", "--pose", "mediapipe", *flags]
     runpy.run_module("stream.producer", run_name="__main__", alter_sys=True)
 

@@ -37,6 +37,8 @@ class Config:
     """How long."""
     place: tuple[str, ...] = repeated()
     """Where; give it several times."""
+    wait: float | Literal["ever"] | None = None
+    """How long, or for ever."""
     number: tuple[int, ...] = repeated()
     """Which; give it several times."""
 
@@ -136,6 +138,7 @@ def test_a_file_gives_flags_and_the_command_line_goes_before_it(tmp_path: Path) 
         ("--count 1.5", "--count: expected int, got 1.5"),
         ("--rate warp", "--rate: expected one of 'realtime', 'max', got warp"),
         ("--mode warp", "--mode: expected one of 'slow', 'fast', got warp"),
+        ("--wait long", "--wait: expected float or one of 'ever', got long"),
         ("--max-persons 0", "--max-persons 0: at least 1"),
         ("--nope", "unrecognized arguments: --nope"),
         ("--coun 3", "unrecognized arguments: --coun 3: did you mean --count?"),

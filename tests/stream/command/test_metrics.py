@@ -180,6 +180,7 @@ def test_a_producer_shows_itself_and_logs_as_json(tmp_path: Path) -> None:
     assert found["kinetoken_replayed_packets_total"] >= 0
     assert said[0]["event"] == "started"
     assert "demo, 2 people" in said[0]["message"]
+    assert said[1]["message"].startswith("tokenizer heatmap2d-f8@")
     assert (said[-1]["event"], said[-1]["level"], said[-1]["reason"]) == ("ended", "info", "stopped")
     assert said[-1]["counters"]["packets"] >= 4
 

@@ -38,7 +38,8 @@ def test_cameras_agree_before_and_after_the_tokens(shared: Path, scene: Path, tm
     file = tmp_path / "figures.json"
     (scene / "cam04.mp4").unlink()
     assert call(bench, ["--multiview", str(scene), "--json", str(file), "--pose-model", str(model(shared))]) == 0
-    found = {result["estimator"]: result for result in json.loads(file.read_text())}
+    figures = json.loads(file.read_text())
+    found = {result["estimator"]: result for result in figures["estimators"]}
     assert list(found) == ["movenet", "movenet, 256 px", "movenet, 448 px", "mediapipe"]
     for name in ("movenet", "movenet, 448 px"):
         assert found[name]["matched"] >= 2
@@ -46,6 +47,10 @@ def test_cameras_agree_before_and_after_the_tokens(shared: Path, scene: Path, tm
         assert found[name]["poses"]["limbs"] < 2
         (decoded,) = found[name]["decoded"].values()
         assert found[name]["poses"]["mean"] < decoded["mean"] < 6
+    for alone in figures["one camera"]:
+        assert alone["share"] < 0.15  # of how far away: as people are not of one height
+        assert alone["steady"] < 10
+        assert alone["across"] < 8
 
 
 def model(shared: Path) -> Path:

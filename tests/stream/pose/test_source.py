@@ -1,9 +1,11 @@
 """MediaPipe and the tracker together on a real video: two people shake hands, then embrace."""
 
+import itertools
 import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +18,7 @@ from stream.motion.skeleton import JOINTS, SEEN, Pose
 from stream.pose.crop import Image
 from stream.pose.model_file import VARIABLE
 from stream.pose.source import VisionSource, mediapipe_tracker, open_vision
+from stream.producer import Config
 from stream.sources.base import Frame, PoseFrame
 from stream.sources.video import VideoSource
 
@@ -237,3 +240,28 @@ def test_bad_references(tmp_path: Path, model: Path) -> None:
     source = open_vision(97, "2d", rate="max", stop=stop, pose_model=str(model))
     with pytest.raises(SourceError, match="no camera 97"):
         list(source)
+
+
+def test_with_a_focal_length_people_stand_before_the_camera(model: Path, video: Path) -> None:
+    """Both are adults some 4 m away, the left one beside the other; they keep their distance in the handshake."""
+    source = open_vision(
+        str(video), "3d", rate="max", stop=threading.Event(), max_persons=2, pose_model=str(model), focal="guess"
+    )
+    assert "placed by a guessed focal length" in source.label
+    frames = list(itertools.islice(source, 40))
+    hips = np.array([[frame.people[id].joints[HIPS].mean(axis=0) for id in (0, 1)] for frame in frames])
+    assert ((hips[..., 2] > 250) & (hips[..., 2] < 700)).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"demo": True, "focal": 1000.0}, "--focal places people before one camera"),
+        ({"video": ("a", "b"), "calibration": "c", "focal": 1000.0}, "--focal places people before one camera"),
+        ({"video": ("a",), "focal": "guess", "dims": "2d"}, "--focal gives 3D poses"),
+        ({"video": ("a",), "focal": 0.0}, "--focal 0: px, more than 0, or guess"),
+    ],
+)
+def test_a_focal_length_where_it_says_nothing(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Config(**given)
