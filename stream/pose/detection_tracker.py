@@ -12,10 +12,10 @@ import numpy as np
 
 from stream.motion.projection import Dims
 from stream.motion.skeleton import Pose
-from stream.pose.appearance import appearance
-from stream.pose.association import Person, Seen, assign, covered, suppress_duplicates
+from stream.pose.association import assign, suppress_duplicates
 from stream.pose.crop import Image
 from stream.pose.detection import Sighting
+from stream.pose.track import Seen, Track, observe
 from stream.sources.base import Frame
 
 MEMORY = 2.0
@@ -26,10 +26,6 @@ CONFIRM = 3
 
 CLEAR = 0.45
 """Mean confidence of a newcomer who needs no confirmation."""
-
-DOUBT = 3
-"""Frames in a row in which somebody has to look like another before they are another: a hand before the chest, or a
-flash, is shorter."""
 
 
 class Detector(Protocol):
@@ -53,8 +49,8 @@ class DetectionTracker:
     def __init__(self, detector: Detector, max_persons: int) -> None:
         self._detector = detector
         self._max_persons = max_persons
-        self._people: list[Person] = []
-        self._doubtful: list[Person] = []  # seen, but not yet often enough for an id
+        self._people: list[Track] = []
+        self._doubtful: list[Track] = []  # seen, but not yet often enough for an id
         self._ids = itertools.count()
         self._size: tuple[int, ...] | None = None
         self._closed = False
@@ -78,18 +74,15 @@ class DetectionTracker:
                 return {}
             if frame.image.shape != self._size:
                 self._start_over(frame.image)
-            seen = self._see(frame.image)
+            seen = observe(frame.image, suppress_duplicates(self._detector.detect(frame.image)))
             known, unknown = assign(self._people, seen, frame.time)
             poses: dict[int, Pose] = {}
             for person, sight in known:
                 if person.looks_like(sight) or sight.covered:
                     person.remember(frame.time, sight)
                     poses[person.id] = sight.sighting.pose(self.dims)
-                else:
-                    person.doubts += 1
-                    if person.doubts >= DOUBT:
-                        person.leave(frame.time)
-                        unknown.append(sight)
+                elif person.doubt():
+                    unknown.append(sight)
             self._forget(frame.time)
             for newcomer in self._newcomers(unknown, frame.time):
                 poses[newcomer.id] = newcomer.last.sighting.pose(self.dims)
@@ -107,23 +100,19 @@ class DetectionTracker:
         self._doubtful.clear()
         self._detector.warm(image)
 
-    def _see(self, image: Image) -> list[Seen]:
-        found = suppress_duplicates(self._detector.detect(image))
-        return [Seen(one, appearance(image, one.image, one.confidence), covered(one, found)) for one in found]
-
     def _forget(self, time: float) -> None:
         self._people = [person for person in self._people if time - person.seen_at <= MEMORY]
 
-    def _newcomers(self, unknown: list[Seen], time: float) -> list[Person]:
+    def _newcomers(self, unknown: list[Seen], time: float) -> list[Track]:
         """Give ids to people seen clearly, or often enough, as long as there is room."""
         again, first = assign(self._doubtful, unknown, time)
         candidates = []
         for person, sight in again:
             person.remember(time, sight)
             candidates.append(person)
-        candidates += [Person(time, sight) for sight in first]
+        candidates += [Track(time, sight) for sight in first]
         present = sum(person.seen_at == time for person in self._people)
-        admitted: list[Person] = []
+        admitted: list[Track] = []
         self._doubtful = []
         for person in candidates:
             sure = person.sights >= CONFIRM or float(np.mean(person.last.sighting.confidence)) >= CLEAR

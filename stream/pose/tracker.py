@@ -1,6 +1,7 @@
 """Follows people through images: one landmarker each on a crop that moves along, a seeder for newcomers.
 
-Ids count from 0 in the order of appearance and are never used again. Everything depends on frames and their
+Ids count from 0 in the order of appearance and are never used again; who takes another's place gets one of their own,
+told by the colours of the torso. Everything depends on frames and their
 times alone, not on how fast they are worked on: a video gives the same ids and poses each time.
 
 On the video of two people who shake hands and embrace (72 frames), both are followed by steady ids; in the
@@ -18,11 +19,11 @@ import numpy as np
 
 from stream.motion.projection import Dims
 from stream.motion.skeleton import Array, Pose
-from stream.pose.crop import Crop, Rectangle, views
+from stream.pose.association import KNOWN, match, worth_following
+from stream.pose.crop import Crop, Image, Rectangle, views
 from stream.pose.detection import Finder, Follower, Sighting, apart, extent, is_sound
-from stream.pose.matching import KNOWN, match, worth_following
 from stream.pose.placing import Lens
-from stream.pose.track import Track
+from stream.pose.track import Seen, Track, observe
 from stream.sources.base import Frame
 
 SAME = 0.08
@@ -53,9 +54,27 @@ GAP = 0.45
 
 @dataclass(frozen=True, slots=True)
 class _Search:
+    image: Image
     finds: Future[list[Sighting]]
     people: list[Array]  # where the followed people were in the same image
     due: int  # frame in which to take in the finds
+
+
+class _Followed(Track):
+    """A person with an id. `follower` is None while they are lost."""
+
+    def __init__(self, id: int, time: float, seen: Seen, follower: Follower) -> None:
+        super().__init__(time, seen)
+        self.id = id
+        self.misses = 0
+        """Frames since the last sound sighting."""
+        self.follow(follower, seen)
+
+    def follow(self, follower: Follower, seen: Seen) -> None:
+        """Begin to follow the person with a landmarker."""
+        self.follower: Follower | None = follower
+        self.crop = Crop.around(seen.sighting.image)
+        self.misses = 0
 
 
 class PoseTracker:
@@ -82,7 +101,7 @@ class PoseTracker:
         # A landmarker takes a tenth of a second to make, and to make and close them again and again leaves memory
         # in pieces: there are as many as people from the start, and whoever is lost leaves theirs to the next.
         self._spares = deque(self._threads.submit(make_follower) for _ in range(max_persons))
-        self._tracks: dict[int, Track] = {}
+        self._tracks: dict[int, _Followed] = {}
         self._contests: dict[tuple[int, int], int] = {}  # frames that two people have been the same
         self._search: _Search | None = None
         self._ids = itertools.count()
@@ -117,12 +136,12 @@ class PoseTracker:
                 return {}
             self._frame += 1
             self._start_over_after_a_gap(frame)
-            sightings = self._look(frame)
-            withheld = self._settle(frame.time, sightings)
-            self._seek(frame, sightings)
+            people = self._look(frame)
+            withheld = self._settle(frame.time, people)
+            self._seek(frame, people)
             for id in withheld:
-                del sightings[id]
-            poses = {id: self._pose(seen, frame) for id, seen in sorted(sightings.items())}
+                del people[id]
+            poses = {id: self._pose(seen.sighting, frame) for id, seen in sorted(people.items())}
             return {id: pose for id, pose in poses.items() if pose is not None}
 
     def close(self) -> None:
@@ -148,7 +167,7 @@ class PoseTracker:
         done = [spare for spare in list(self._spares) if spare.done() and not spare.cancelled()]
         return [spare.result() for spare in done if spare.exception() is None]
 
-    def _followed(self) -> list[Track]:
+    def _followed(self) -> list[_Followed]:
         return [track for track in self._tracks.values() if track.follower is not None]
 
     def _start_over_after_a_gap(self, frame: Frame) -> None:
@@ -164,10 +183,10 @@ class PoseTracker:
             if track.follower is None and (resized or frame.time - track.seen_at > MEMORY):
                 del self._tracks[track.id]
 
-    def _look(self, frame: Frame) -> dict[int, Sighting]:
-        """Let all landmarkers look at once; return the sound sightings by id."""
+    def _look(self, frame: Frame) -> dict[int, Seen]:
+        """Let all landmarkers look at once; return by id who is seen soundly, and looks like themselves."""
 
-        def look(track: Track) -> Sighting | None:
+        def look(track: _Followed) -> Sighting | None:
             assert track.follower is not None
             return track.follower.look(frame.image, track.crop, frame.time)
 
@@ -182,9 +201,15 @@ class PoseTracker:
                 track.misses += 1
                 if track.misses >= PATIENCE:
                     self._lose(track)
-        return sightings
+        people: dict[int, Seen] = {}
+        for id, one in zip(sightings, observe(frame.image, list(sightings.values())), strict=True):
+            if self._tracks[id].looks_like(one) or one.covered:
+                people[id] = one
+            elif self._tracks[id].doubt():
+                self._lose(self._tracks[id])
+        return people
 
-    def _settle(self, time: float, sightings: dict[int, Sighting]) -> set[int]:
+    def _settle(self, time: float, people: dict[int, Seen]) -> set[int]:
         """Find people who are the same; return the ids of those who are not who they should be.
 
         When one person hides another, or two embrace, both landmarkers end up on one body. It belongs to whom
@@ -193,28 +218,28 @@ class PoseTracker:
         """
         before, self._contests = self._contests, {}
         withheld: set[int] = set()
-        for pair in itertools.combinations(sorted(sightings), 2):
-            if apart(sightings[pair[0]].image, sightings[pair[1]].image) < SAME:
+        for pair in itertools.combinations(sorted(people), 2):
+            if apart(people[pair[0]].sighting.image, people[pair[1]].sighting.image) < SAME:
                 self._contests[pair] = before.get(pair, 0) + 1
-                withheld.add(max(pair, key=lambda id: self._tracks[id].surprise(time, sightings[id])))
+                withheld.add(max(pair, key=lambda id: self._tracks[id].surprise(time, people[id].sighting)))
         contested = set(itertools.chain.from_iterable(self._contests))
-        for id, seen in sightings.items():
+        for id, seen in people.items():
             if id not in contested:
                 self._tracks[id].remember(time, seen)
             elif id in withheld and max(n for pair, n in self._contests.items() if id in pair) >= PATIENCE:
                 self._lose(self._tracks[id])
         return withheld
 
-    def _seek(self, frame: Frame, sightings: dict[int, Sighting]) -> None:
+    def _seek(self, frame: Frame, people: dict[int, Seen]) -> None:
         """Take in what a search found when it is due, and begin the next."""
         if self._search is not None and self._frame >= self._search.due:
             search, self._search = self._search, None
-            self._admit(search, frame, sightings)
+            self._admit(search, frame, people)
         followed = self._followed()
         if self._search is not None or len(followed) >= self._max_persons:
             return
         if not followed:
-            self._admit(self._begin_search(frame, []), frame, sightings)
+            self._admit(self._begin_search(frame, []), frame, people)
         elif self._frame % SEEK_EVERY == 0:
             self._search = self._begin_search(frame, [track.predict(frame.time) for track in followed])
 
@@ -222,50 +247,46 @@ class PoseTracker:
         squares = views(frame.image)
         square = squares[next(self._looks) % len(squares)]
         finds = self._threads.submit(self._finder.find, frame.image, square)
-        return _Search(finds, people, self._frame + SEEK_TIME)
+        return _Search(frame.image, finds, people, self._frame + SEEK_TIME)
 
-    def _admit(self, search: _Search, frame: Frame, sightings: dict[int, Sighting]) -> None:
+    def _admit(self, search: _Search, frame: Frame, people: dict[int, Seen]) -> None:
         """Follow the finds that are people lost before, and newcomers, as long as there is room."""
-        finds = worth_following([find for find in search.finds.result() if is_sound(find, frame.image)])
+        sound = [find for find in search.finds.result() if is_sound(find, search.image)]
+        finds = observe(search.image, worth_following(sound))
         lost = [track for track in self._tracks.values() if track.follower is None]
-        reunions, newcomers = match(finds, search.people, [track.predict(frame.time) for track in lost])
+        reunions, newcomers = match(finds, search.people, lost, frame.time)
         for find, index in reunions:
-            if confirmed := self._confirm(finds[find], frame, sightings):
-                track = lost[index]
-                track.follower, seen = confirmed
-                track.misses = 0
-                self._welcome(track, frame.time, seen, sightings)
-        for find in newcomers:
-            if confirmed := self._confirm(finds[find], frame, sightings):
+            if confirmed := self._confirm(finds[find].sighting, frame, people):
                 follower, seen = confirmed
-                track = Track(next(self._ids), follower, Crop.around(seen.image))
-                self._welcome(track, frame.time, seen, sightings)
+                track = lost[index]
+                track.remember(frame.time, seen)
+                track.follow(follower, seen)
+                people[track.id] = seen
+        for find in newcomers:
+            if confirmed := self._confirm(finds[find].sighting, frame, people):
+                follower, seen = confirmed
+                track = _Followed(next(self._ids), frame.time, seen, follower)
+                self._tracks[track.id] = track
+                people[track.id] = seen
 
-    def _welcome(self, track: Track, time: float, seen: Sighting, sightings: dict[int, Sighting]) -> None:
-        track.crop = Crop.around(seen.image)
-        track.remember(time, seen)
-        self._tracks[track.id] = track
-        sightings[track.id] = seen
-
-    def _confirm(
-        self, find: Sighting, frame: Frame, sightings: dict[int, Sighting]
-    ) -> tuple[Follower, Sighting] | None:
+    def _confirm(self, find: Sighting, frame: Frame, people: dict[int, Seen]) -> tuple[Follower, Seen] | None:
         """Put a spare landmarker on a find; return it if it sees the same, and nobody who is followed."""
         if len(self._followed()) >= self._max_persons:
             return None
         follower = self._spares.popleft().result()
         seen = follower.look(frame.image, Crop.around(find.image), frame.time, only=_rectangle(find.image))
+        others = [other.sighting for other in people.values()]
         if (
             seen is not None
             and is_sound(seen, frame.image)
             and apart(seen.image, find.image) < CONFIRM
-            and all(apart(seen.image, other.image) >= KNOWN for other in sightings.values())
+            and all(apart(seen.image, other.image) >= KNOWN for other in others)
         ):
-            return follower, seen
+            return follower, observe(frame.image, [seen, *others])[0]
         self._spares.append(_ready(follower))
         return None
 
-    def _lose(self, track: Track) -> None:
+    def _lose(self, track: _Followed) -> None:
         assert track.follower is not None
         self._spares.append(_ready(track.follower))
         track.follower = None

@@ -47,16 +47,6 @@ def test_both_keep_their_ids_through_handshake_and_embrace(shared: Path) -> None
         assert 730 < people[left].joints[HIPS, 0].mean() < people[right].joints[HIPS, 0].mean() < 1040
 
 
-@pytest.mark.slow
-def test_who_takes_anothers_place_gets_an_id_of_their_own(shared: Path) -> None:
-    """The man in grey is replaced on the spot by the man in black in frame 30."""
-    frames = follow(shared / "cases/sound/swap0.avi")
-    ids = [set(frame.people) for frame in frames]
-    assert ids[:30] == [{0}] * 30
-    assert set().union(*ids[30:]) == {1}
-    assert ids[35:] == [{1}] * 55
-
-
 def test_the_same_people_on_both_engines(images: list[Image], monkeypatch: pytest.MonkeyPatch) -> None:
     fast = MoveNet(256)
     assert fast.backend == "openvino"

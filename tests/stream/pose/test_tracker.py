@@ -1,6 +1,5 @@
 """Who is who: ids of people who cross, leave, come, and are seen twice."""
 
-import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -8,17 +7,12 @@ from typing import cast
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from stream.errors import PoseModelError
-from stream.pose.crop import Crop
 from stream.pose.detection import apart
-from stream.pose.matching import KNOWN, REUNION, match, worth_following
-from stream.pose.track import Track
 from stream.pose.tracker import GAP, MEMORY, PATIENCE, SEEK_EVERY, SEEK_TIME, PoseTracker
 from stream.sources.base import Frame
-from vision_fakes import FakeFollower, Place, Play, Stage, body, sighting
+from vision_fakes import FakeFollower, Place, Play, body
 
 SOON = SEEK_EVERY * 4 + SEEK_TIME + 1
 """Frames within which a newcomer is found: one round over the views of a wide image."""
@@ -328,61 +322,3 @@ class TestLife:
             tracker.track(Frame(scene.stage.image(0.0), 0.0, 0))
         tracker.close()
         scene.tracker.close()
-
-
-class TestMatching:
-    @given(st.lists(st.floats(0, 400), max_size=4), st.lists(st.floats(0, 400), max_size=4))
-    def test_the_sum_of_distances_is_least(self, places: list[float], people: list[float]) -> None:
-        finds = [sighting(body((x, 0))) for x in places]
-        lost = [body((x, 0)) for x in people]
-        reunions, newcomers = match(finds, [], lost)
-        assert sorted([find for find, _ in reunions] + newcomers) == list(range(len(finds)))
-
-        def cost(pairs: list[tuple[int, int]]) -> tuple[int, float]:
-            distances = [apart(finds[find].image, lost[person]) for find, person in pairs]
-            return -len(pairs), sum(distances)
-
-        every = itertools.chain.from_iterable(
-            [list(zip(some, order, strict=True))]
-            for count in range(min(len(finds), len(lost)) + 1)
-            for some in itertools.combinations(range(len(finds)), count)
-            for order in itertools.permutations(range(len(lost)), count)
-        )
-        allowed = [
-            pairs for pairs in every if all(apart(finds[find].image, lost[person]) < REUNION for find, person in pairs)
-        ]
-        best = min(cost(pairs) for pairs in allowed)
-        assert cost(reunions)[0] == best[0]
-        assert cost(reunions)[1] == pytest.approx(best[1])
-
-    def test_followed_people_go_before_lost_ones(self) -> None:
-        finds = [sighting(body((100, 0))), sighting(body((180, 0)))]
-        reunions, newcomers = match(finds, [body((110, 0))], [body((120, 0))])
-        assert reunions == [(1, 0)]
-        assert newcomers == []
-
-    def test_a_second_find_of_a_followed_person_is_no_newcomer(self) -> None:
-        aside = KNOWN * 290 * 0.8
-        finds = [sighting(body((300 + aside, 0))), sighting(body((300 - aside, 0))), sighting(body((600, 0)))]
-        assert match(finds, [body((300, 0))], []) == ([], [2])
-
-    def test_only_the_clear_ones_once_each(self) -> None:
-        near = KNOWN * 290 * 0.9
-        finds = [
-            sighting(body((100, 0)), 0.6),
-            sighting(body((100 + near, 0)), 0.8),
-            sighting(body((900, 0)), 0.4),
-            sighting(body((500, 0)), 0.7),
-        ]
-        assert [find.confidence[0] for find in worth_following(finds)] == [np.float32(0.8), np.float32(0.7)]
-
-
-class TestPrediction:
-    def test_goes_on_as_before_and_shrugs_off_one_leap(self) -> None:
-        track = Track(0, FakeFollower(Stage({})), Crop.around(body((100, 50))))
-        for frame in range(7):
-            track.remember(frame / 10, sighting(body((100 + 10 * frame, 50))))
-        np.testing.assert_allclose(track.predict(0.8)[0], (180, 50), atol=1e-3)
-        np.testing.assert_allclose(track.predict(9.0)[0], (210, 50), atol=1e-3)  # half a second on, no further
-        track.remember(0.7, sighting(body((400, 50))))
-        np.testing.assert_allclose(track.predict(0.8)[0], (410, 50), atol=1e-3)
