@@ -91,7 +91,12 @@ def fit(image: Image, height: int, width: int) -> tuple[NDArray[np.int32], float
     scale = min(height / image.shape[0], width / image.shape[1])
     rows, columns = (max(1, round(side * scale)) for side in image.shape[:2])
     picture = np.zeros((1, height, width, 3), np.int32)
-    picture[0, :rows, :columns] = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)[..., ::-1]
+    # Halved as often as possible, which is done in whole vectors, and the rest of the way on lines between pixels: a
+    # fifth of the time that the mean over areas of uneven sides takes. An odd last row or column is left out.
+    while min(image.shape[0] / rows, image.shape[1] / columns) >= 2:
+        half = image.shape[0] // 2, image.shape[1] // 2
+        image = cv2.resize(image[: 2 * half[0], : 2 * half[1]], half[::-1], interpolation=cv2.INTER_AREA)
+    picture[0, :rows, :columns] = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_LINEAR)[..., ::-1]
     return picture, scale
 
 

@@ -48,28 +48,47 @@ class Tracker(Protocol):
         """Release what it holds. Idempotent, and safe from another thread."""
 
 
+class Thinning:
+    """Wants the images that a clock at `fps` would take, and counts the others.
+
+    With a clock of its own: given the times of all images it chooses those that the one of the hops would.
+    """
+
+    def __init__(self, fps: float) -> None:
+        self._clock = Clock(fps)
+
+    @property
+    def surplus(self) -> int:
+        """Images not wanted so far. May be read from any thread."""
+        return self._clock.surplus
+
+    def __call__(self, time: float) -> bool:
+        """Whether the image of a time is wanted; times in seconds, rising."""
+        return bool(self._clock.advance({}, time, 0))
+
+
 class VisionSource:
     """The people in the images of a source, by track id; px of the image for a 2D tracker, cm for a 3D one.
 
-    through: the pose estimator and why it was chosen, for the start line. fps: of the clock that the poses go to;
-    frames that it would leave out are not looked at.
+    through: the pose estimator and why it was chosen, for the start line. thinning: what says to `images` which of
+    them are wanted, for the counts.
     """
 
     def __init__(
-        self, images: ImageSource, tracker: Tracker, through: str | None = None, fps: float | None = None
+        self, images: ImageSource, tracker: Tracker, through: str | None = None, thinning: Thinning | None = None
     ) -> None:
         self._images = images
         self._tracker = tracker
         self.unit: Unit = "px" if tracker.dims == "2d" else "cm"
         self.label = f"{images.label} through {through}" if through else images.label
         self.live = images.live
-        self._clock = Clock(fps) if fps is not None else None
+        self._thinning = thinning
 
     @property
     def counts(self) -> dict[str, int]:
         """What was left out so far, by cause; empty when nothing was."""
-        surplus = {SURPLUS: self._clock.surplus} if self._clock is not None and self._clock.surplus else {}
-        return {**self._images.counts, **self._tracker.counts, **surplus}
+        surplus = self._thinning.surplus if self._thinning is not None else 0
+        return {**self._images.counts, **self._tracker.counts, **({SURPLUS: surplus} if surplus else {})}
 
     def close(self) -> None:
         """Release the device or file and the landmarkers. Safe to call twice and from another thread."""
@@ -81,9 +100,6 @@ class VisionSource:
         try:
             self._tracker.warm()
             for frame in self._images:
-                # A clock of its own: given the times of all frames it chooses those that the one of the hops would.
-                if self._clock is not None and not self._clock.advance({}, frame.time, frame.captured_ns):
-                    continue
                 yield PoseFrame(self._tracker.track(frame), frame.time, frame.captured_ns, frame.image)
         finally:
             self._tracker.close()
@@ -110,12 +126,18 @@ def open_vision(
     rate and loop are for files; live says whether an address is (`open_video`). pose: the estimator, see
     `stream.pose.choice.choose`; pose_size: see `MoveNet`; pose_model: MediaPipe's. max_persons: by default
     `MOVENET_PEOPLE` or `MEDIAPIPE_PEOPLE`. focal: of the camera, so that 3D poses are where people stand before it and
-    not around their own hips. fps: see `VisionSource`. network: gives MoveNet's, for one source at a time.
+    not around their own hips. fps: of the clock that the poses go to: what it would leave out is not looked at.
+    network: gives MoveNet's, for one source at a time.
 
     Raises SourceError when there is no such file or device, PoseModelError when there is no model or the estimator
     does not give such poses; a camera or address that gives nothing raises SourceError on iterating.
     """
-    images = CameraSource(ref, stop) if isinstance(ref, int) else open_video(ref, rate, stop, loop, live)
+    thinning = Thinning(fps) if fps is not None else None
+    images: ImageSource
+    if isinstance(ref, int):
+        images = CameraSource(ref, stop, thinning)
+    else:
+        images = open_video(ref, rate, stop, loop, live, thinning)
     chosen, why = choose(pose, dims, pose_model)
     tracker: Tracker
     if chosen == "movenet":
@@ -124,7 +146,7 @@ def open_vision(
         lens = Lens(focal) if focal is not None else None
         tracker = mediapipe_tracker(find_pose_model(pose_model), max_persons or MEDIAPIPE_PEOPLE, dims, lens)
         why += f"; placed by {lens.label}" if lens is not None else ""
-    return VisionSource(images, tracker, f"{chosen} ({why})", fps)
+    return VisionSource(images, tracker, f"{chosen} ({why})", thinning)
 
 
 def mediapipe_tracker(model: Path, max_persons: int, dims: Dims, lens: Lens | None = None) -> PoseTracker:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -17,6 +17,9 @@ takes people who were away this long for a new beginning."""
 
 Rate = Literal["realtime", "max"]
 Unit = Literal["px", "cm"]
+
+Wanted = Callable[[float], bool]
+"""Whether the image of a time, s, is to be given at all; a source asks once about each, in order."""
 
 
 @dataclass(frozen=True, slots=True)

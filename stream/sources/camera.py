@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 
 from stream.errors import SourceError
+from stream.sources.base import Wanted
 from stream.sources.live import LiveSource
 
 
@@ -19,12 +20,13 @@ def check_camera(index: int) -> None:
 class CameraSource(LiveSource):
     """The images of camera `index`, counted from 0. Raises SourceError, on iterating, when there is none."""
 
-    def __init__(self, index: int, stop: threading.Event) -> None:
+    def __init__(self, index: int, stop: threading.Event, wanted: Wanted | None = None) -> None:
         super().__init__(
             lambda: cv2.VideoCapture(index),
             label=f"camera {index}",
             unreachable=f"no camera {index}: it cannot be opened or gives no image; {_advice()}",
             stop=stop,
+            wanted=wanted,
         )
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from stream.errors import SourceError
 from stream.sources.address import OPEN_TIMEOUT, READ_TIMEOUT, is_address, shown
-from stream.sources.base import LOOP_GAP
+from stream.sources.base import LOOP_GAP, Wanted
 from stream.sources.containers import is_cut_off
 
 GIVE_UP = 1000
@@ -57,16 +57,18 @@ class Picture(NamedTuple):
 class Film:
     """Reads the pictures of a film once, in order.
 
-    ref: path of a file or address. counts: what was met is added to it, as "frames damaged" and "time jumps".
+    ref: path of a file or address. counts: what was met is added to it, as "frames damaged" and "time jumps". wanted:
+    by default all pictures are; of the others no image is made, which takes as long as to decode them.
 
     Iterating raises SourceError: where no picture can be read, where the film breaks off before its end, and where
     nothing but damage comes any more; in the last two cases after the pictures that there are.
     """
 
-    def __init__(self, ref: str, counts: Counter[str]) -> None:
+    def __init__(self, ref: str, counts: Counter[str], wanted: Wanted | None = None) -> None:
         self._ref = ref
         self._name = shown(ref)
         self._counts = counts
+        self._wanted = wanted
         self._told: set[str] = set()
 
     def __iter__(self) -> Iterator[Picture]:
@@ -93,7 +95,8 @@ class Film:
                 if frame.is_corrupt:
                     self._damage()
                 pictures += 1
-                yield Picture(as_shown(frame, stream), time)
+                if self._wanted is None or self._wanted(time):
+                    yield Picture(as_shown(frame, stream), time)
             if not pictures:
                 raise no_video(self._ref)
             if reading.gave_up or reading.ended_early(container) or (file and is_cut_off(file)):

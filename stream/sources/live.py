@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stream.errors import SourceError
 from stream.sources.address import OPEN_TIMEOUT, READ_TIMEOUT, shown
-from stream.sources.base import Frame
+from stream.sources.base import Frame, Wanted
 from stream.sources.capture import AddressCapture, Capture
 
 FIRST_PAUSE = 0.25
@@ -30,18 +30,25 @@ class LiveSource:
 
     open_capture: called in a thread of its own for each connection; it and reading may hang without harm.
     unreachable: what to say when the first connection gives no frame, raised as SourceError. Once there was a
-    frame, no failure ends the source: it connects anew with growing pauses until it is stopped or closed.
+    frame, no failure ends the source: it connects anew with growing pauses until it is stopped or closed. wanted: of
+    the newest images; by default all are.
     """
 
     live = True
 
     def __init__(
-        self, open_capture: Callable[[], Capture], label: str, unreachable: str, stop: threading.Event
+        self,
+        open_capture: Callable[[], Capture],
+        label: str,
+        unreachable: str,
+        stop: threading.Event,
+        wanted: Wanted | None = None,
     ) -> None:
         self.label = label
         self._open_capture = open_capture
         self._unreachable = unreachable
         self._stop = stop
+        self._wanted = wanted
         self._closed = threading.Event()
         self._counts: Counter[str] = Counter()
 
@@ -68,7 +75,8 @@ class LiveSource:
                     image, at = shot
                     arrived_ns = max(at, arrived_ns + 1)
                     pause, told = FIRST_PAUSE, 0.0
-                    yield Frame(image, arrived_ns / 1e9, arrived_ns)
+                    if self._wanted is None or self._wanted(arrived_ns / 1e9):
+                        yield Frame(image, arrived_ns / 1e9, arrived_ns)
                     shot = connection.newest(READ_TIMEOUT, self._over)
             finally:
                 connection.abandon()
@@ -94,12 +102,13 @@ class LiveSource:
 class AddressSource(LiveSource):
     """The images of a live stream. Raises SourceError, on iterating, when it cannot be reached at first."""
 
-    def __init__(self, address: str, stop: threading.Event) -> None:
+    def __init__(self, address: str, stop: threading.Event, wanted: Wanted | None = None) -> None:
         super().__init__(
             lambda: AddressCapture(address, self._counts),
             label=f"video {shown(address)}",
             unreachable=f"{shown(address)} gives no image: check address, user and password, and that the sender runs",
             stop=stop,
+            wanted=wanted,
         )
 
 

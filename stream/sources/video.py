@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stream.errors import SourceError
 from stream.sources.address import FILE, is_address, may_end, shown
-from stream.sources.base import LOOP_GAP, Frame, ImageSource, Pacer, Rate
+from stream.sources.base import LOOP_GAP, Frame, ImageSource, Pacer, Rate, Wanted
 from stream.sources.film import Film, Picture, open_film
 from stream.sources.live import AddressSource
 from stream.sources.threaded import Threaded
@@ -27,12 +27,18 @@ GIVE_UP_S = 0.3
 
 
 def open_video(
-    ref: str, rate: Rate, stop: threading.Event, loop: bool = False, live: bool | None = None
+    ref: str,
+    rate: Rate,
+    stop: threading.Event,
+    loop: bool = False,
+    live: bool | None = None,
+    wanted: Wanted | None = None,
 ) -> ImageSource:
     """Give the images of a file, or of an address (rtsp://, http:// and so on).
 
     An address on a web server that gives a film, which has an end, is read as a file is; everything else at an address
-    is live. live: overrules that. rate and loop are for what ends. Raises SourceError where there is no such file.
+    is live. live: overrules that. rate and loop are for what ends. wanted: by default all images. Raises SourceError
+    where there is no such file.
     """
     try:
         ref.encode()
@@ -40,10 +46,10 @@ def open_video(
         if is_address(ref):
             raise SourceError(f"{shown(ref)} is not a valid address: it must be UTF-8") from None
     if not is_address(ref):
-        return VideoSource(ref.removeprefix(FILE), rate, stop, loop)
+        return VideoSource(ref.removeprefix(FILE), rate, stop, loop, wanted)
     if live is None:
         live = not (may_end(ref) and _is_film(ref, stop))
-    return AddressSource(ref, stop) if live else VideoSource(ref, rate, stop, loop)
+    return AddressSource(ref, stop, wanted) if live else VideoSource(ref, rate, stop, loop, wanted)
 
 
 def _is_film(address: str, stop: threading.Event) -> bool:
@@ -65,7 +71,7 @@ def _has_end(address: str) -> bool:
 
 
 class VideoSource:
-    """All frames of a film, `time` being their presentation time, counted from the first.
+    """The frames of a film, all or those that are wanted, `time` being their presentation time, counted from the first.
 
     path: of a file, or the address of a film. rate: "realtime" gives each frame at its time, "max" at once. loop:
     start over at the end, `LOOP_GAP` later.
@@ -75,7 +81,9 @@ class VideoSource:
 
     live = False
 
-    def __init__(self, path: str | Path, rate: Rate, stop: threading.Event, loop: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, rate: Rate, stop: threading.Event, loop: bool = False, wanted: Wanted | None = None
+    ) -> None:
         self._ref = str(path)
         if is_address(self._ref):
             self.label = f"video {shown(self._ref)} (a film, read once)"
@@ -83,6 +91,7 @@ class VideoSource:
             _check_file(Path(path))
             self.label = f"video {shown(Path(path).name)}"
         self._loop = loop
+        self._wanted = wanted
         self._pacer = Pacer(rate, stop)
         self._stop = stop
         self._closed = threading.Event()
@@ -98,7 +107,7 @@ class VideoSource:
         self._closed.set()
 
     def __iter__(self) -> Iterator[Frame]:
-        """Yield every frame, read ahead in a thread."""
+        """Yield frames, read ahead in a thread."""
         ahead = Threaded(self._rounds(), DEPTH, POLL)
         try:
             for picture in ahead:
@@ -120,12 +129,16 @@ class VideoSource:
         start = 0.0
         while True:
             time = start
-            for picture in Film(self._ref, self._counts):
+            for picture in Film(self._ref, self._counts, self._wanted_from(start)):
                 time = start + picture.time
                 yield Picture(picture.image, time)
             if not self._loop:
                 return
             start = time + LOOP_GAP
+
+    def _wanted_from(self, start: float) -> Wanted | None:
+        wanted = self._wanted
+        return None if wanted is None else lambda time: wanted(start + time)
 
 
 def _check_file(path: Path) -> None:

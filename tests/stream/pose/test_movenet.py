@@ -18,7 +18,7 @@ from stream.pose.choice import check_pose_size, choose
 from stream.pose.crop import Image
 from stream.pose.detection import HEAD_AND_SHOULDERS
 from stream.pose.movenet import MoveNet, fit
-from stream.pose.source import VisionSource, open_vision
+from stream.pose.source import Thinning, VisionSource, open_vision
 from stream.sources.base import Frame, PoseFrame
 from stream.sources.video import VideoSource
 
@@ -125,8 +125,9 @@ def test_frames_that_the_clock_leaves_out_are_not_looked_at(shared: Path) -> Non
     video = shared / "data/multiview/cam01.mp4"
     watchers = Watcher(), Watcher()
     ticks, counts = [], []
-    for watcher, fps in zip(watchers, (30.0, None), strict=True):
-        source = VisionSource(VideoSource(video, "max", threading.Event()), watcher, fps=fps)
+    for watcher, thinning in zip(watchers, (Thinning(30.0), None), strict=True):
+        images = VideoSource(video, "max", threading.Event(), wanted=thinning)
+        source = VisionSource(images, watcher, thinning=thinning)
         clock = Clock(30.0)
         taken = [clock.advance(frame.people, frame.time, 0) for frame in source]
         ticks.append([(tick.index, tick.seen, tick.people[0].joints[0, 0]) for each in taken for tick in each])
