@@ -10,6 +10,7 @@ import time
 import zmq
 
 from stream.errors import SecurityError, WireError
+from stream.wire.holder import advise
 from stream.wire.hosts import is_ipv6_only
 from stream.wire.inflow import LINKS, Allowance, Inflow
 from stream.wire.security import OPEN, Guard, Security, present_key
@@ -211,25 +212,9 @@ def _answers(path: str) -> bool:
 
 
 def _in_use(address: str) -> str:
-    match = _ADDRESS.fullmatch(address)
-    if match is None or not match["port"]:
-        return f"{address} is in use: stop what holds it or choose another address"
-    host, port = address.rpartition(":")[0], int(match["port"])
-    free = next((f"{host}:{next_}" for next_ in range(port + 2, min(port + 200, 65535), 2) if _is_free(next_)), None)
-    other = f"take {free}, which is free" if free else "choose another address"
-    return f"{address} is in use, perhaps by a producer, whose control socket has the port after its own: {other}"
-
-
-def _is_free(port: int) -> bool:
-    """Whether a port and the one after it, for the control socket, can be bound now."""
-    try:
-        for each in (port, port + 1):
-            with system.socket(system.AF_INET) as probe:
-                probe.setsockopt(system.SOL_SOCKET, system.SO_REUSEADDR, 1)
-                probe.bind(("", each))
-    except OSError:
-        return False
-    return True
+    if address.startswith("tcp://"):
+        return advise(address)
+    return f"{address} is in use: stop what holds it or choose another address"
 
 
 def _advice(address: str, error: zmq.ZMQError) -> str:

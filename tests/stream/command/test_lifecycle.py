@@ -20,6 +20,10 @@ from stream.client import TokenStream
 from stream.wire.packets import Goodbye, Packet
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
+TERMINAL_CLOSED = pytest.param(
+    signal.SIGHUP,
+    marks=pytest.mark.skipif(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="the tests run under nohup"),
+)
 SOON = 15.0
 """Seconds within which a process must have ended, on a busy machine too; `tests.drills` holds it to two."""
 
@@ -154,7 +158,7 @@ def test_while_the_pose_model_is_downloaded(launch: Start, tmp_path: Path) -> No
     assert not list((tmp_path / "cache").rglob("*.part"))
 
 
-@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("number", [*SIGNALS, TERMINAL_CLOSED])
 def test_while_it_waits_for_a_subscriber(launch: Start, number: signal.Signals, tmp_path: Path) -> None:
     process = launch("-m", "stream.producer", "--demo", "--bind", f"ipc://{tmp_path}/socket", "--wait", "60")
     assert process.stderr is not None
@@ -163,7 +167,7 @@ def test_while_it_waits_for_a_subscriber(launch: Start, number: signal.Signals, 
     assert "stopped after" in stop(process, number)
 
 
-@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("number", [*SIGNALS, TERMINAL_CLOSED])
 @pytest.mark.parametrize("times", [1, 3])
 def test_while_it_runs_the_last_packet_sent_is_the_last_one_logged(
     launch: Start, number: signal.Signals, times: int, tmp_path: Path
