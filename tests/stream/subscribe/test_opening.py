@@ -75,3 +75,15 @@ def test_one_label_after_another_is_put_aside(tmp_path: Path, monkeypatch: pytes
                 source.read(stream, 1)
         source.publish(1, **hop)
         assert len(source.read(stream, 1)) == 1
+
+
+def test_a_decoder_is_open_before_the_first_packet(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path / "sound")
+    tokenizer = load_tokenizer(tmp_path / "sound")
+    label = tokenizer.spec.label
+    with Source(tokenizer=tokenizer) as source, TokenStream(source.address, decode=True) as stream:
+        source.publisher.tokenizer = label
+        source.read(stream, lambda: label in stream.decoders)
+        assert stream.total.received == 0
+        source.publish(1, tokenizer=label, ids=np.full(GRID, 256), box=BOX)
+        assert len(source.read(stream, 1)) == 1
