@@ -9,9 +9,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import msgspec
 from prometheus_client import CollectorRegistry, GCCollector, Histogram, PlatformCollector, ProcessCollector
@@ -28,7 +29,10 @@ LATENCIES = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0
 """Upper ends of the histogram's bins, s."""
 
 REQUEST_S = 5.0
-"""Seconds after which a client that sends or takes nothing is dropped."""
+"""Seconds within which a client must have asked and taken the answer, however slowly it drips."""
+
+CLIENTS = 32
+"""Clients that are answered at once; more are hung up on."""
 
 _ADDRESS = re.compile(r"(?:(?P<host>\[[0-9a-fA-F:.]+\]|[^:\s\[\]]+):)?(?P<port>\d{1,5})")
 
@@ -144,17 +148,45 @@ def split_address(address: str) -> tuple[str, int]:
     return (match["host"] or "127.0.0.1").strip("[]"), int(match["port"])
 
 
-def _listen(host: str, port: int, monitor: Monitor) -> ThreadingHTTPServer:
-    class Server(ThreadingHTTPServer):
-        address_family = socket.AF_INET6 if is_ipv6_only(host) else socket.AF_INET
-        daemon_threads = True
-        block_on_close = False
+class _Server(ThreadingHTTPServer):
+    """Answers each client in a thread of its own: so many at once, and each for so long, whatever they do."""
 
-        def handle_error(self, request: object, client_address: object) -> None:
-            """Say nothing of clients that hang up."""
-            if not isinstance(sys.exception(), OSError):
-                super().handle_error(request, client_address)  # type: ignore[arg-type]
+    daemon_threads = True
+    block_on_close = False
 
+    def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = socket.AF_INET6 if is_ipv6_only(host) else socket.AF_INET
+        self._begun: dict[Any, float] = {}  # when each link began
+        super().__init__((host, port), handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer a client, if there are not too many."""
+        if len(self._begun) >= CLIENTS:
+            self.shutdown_request(request)
+            return
+        self._begun[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def service_actions(self) -> None:
+        """Hang up on who takes too long; called several times a second."""
+        late = time.monotonic() - REQUEST_S
+        for request, begun in list(self._begun.items()):
+            if begun < late:
+                with suppress(OSError):  # it has hung up
+                    request.shutdown(socket.SHUT_RDWR)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Let go of a client."""
+        self._begun.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of clients that hang up."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
+def _listen(host: str, port: int, monitor: Monitor) -> _Server:
     class Handler(BaseHTTPRequestHandler):
         timeout = REQUEST_S
 
@@ -179,4 +211,4 @@ def _listen(host: str, port: int, monitor: Monitor) -> ThreadingHTTPServer:
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing of each request."""
 
-    return Server((host, port), Handler)
+    return _Server(host, port, Handler)

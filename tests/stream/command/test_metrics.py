@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,34 @@ def test_it_answers_only_what_there_is(monitor: Monitor) -> None:
     with socket.create_connection(monitor.address.split(":"), timeout=PATIENCE) as rude:  # type: ignore[arg-type]
         rude.sendall(b"\x00garbage\r\n\r\n")
     assert ask(monitor.address, "/health")[0] == 200
+
+
+def test_who_drips_is_hung_up_on(monitor: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.command.metrics.REQUEST_S", 0.2)
+    with socket.create_connection(monitor.address.split(":"), timeout=0.05) as slow:  # type: ignore[arg-type]
+        deadline = time.monotonic() + PATIENCE
+        with suppress(ConnectionError):
+            while time.monotonic() < deadline:
+                slow.sendall(b"G")
+                with suppress(TimeoutError):
+                    assert not slow.recv(1)
+                    break
+        assert time.monotonic() < deadline
+
+
+def test_too_many_clients_do_not_take_a_thread_each(monitor: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect() -> socket.socket:
+        return socket.create_connection(monitor.address.split(":"), timeout=PATIENCE)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("stream.command.metrics.CLIENTS", 2)
+    with connect(), connect(), connect() as third:
+        assert third.recv(1) == b""
+    deadline = time.monotonic() + PATIENCE
+    while True:  # those who left are noticed
+        with suppress(OSError):
+            assert ask(monitor.address, "/health")[0] == 200
+            return
+        assert time.monotonic() < deadline
 
 
 def test_addresses() -> None:
