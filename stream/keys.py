@@ -1,5 +1,6 @@
 """`python -m stream.keys`: makes this machine's keys, and says whose are trusted."""
 
+import difflib
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -124,15 +125,19 @@ on the producer's machine:   {PROG} allow laptop.key     (brought from the reade
 on the reader's machine:     python -m stream.subscriber --connect tcp://studio:5555"""
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run a command line; return its exit code."""
-    if argv and argv[0] in COMMANDS:
-        command, config = COMMANDS[argv[0]]
-        return run(command, config, prog=f"{PROG} {argv[0]}", examples=HELP.partition("\n\n")[2], argv=argv[1:])
-    if argv and argv[0] in ("-h", "--help"):
-        print(HELP)
+def main(argv: Sequence[str], prog: str = PROG) -> int:
+    """Run a command line; return its exit code. prog: how the command was called."""
+    told = HELP.replace(PROG, prog)
+    name = argv[0] if argv else ""
+    if name in COMMANDS:
+        command, config = COMMANDS[name]
+        return run(command, config, prog=f"{prog} {name}", examples=told.partition("\n\n")[2], argv=argv[1:])
+    if name in ("-h", "--help"):
+        print(told)
         return 0
-    print(f"error: say what to do: {', '.join(COMMANDS)} (see {PROG} --help)", file=sys.stderr)
+    near = difflib.get_close_matches(name, COMMANDS, 1)
+    hint = f"did you mean {near[0]}?" if near else f"say what to do: {', '.join(COMMANDS)}"
+    print(f"error: {f'{prog} has no command {name!r}: ' if name else ''}{hint} (see {prog} --help)", file=sys.stderr)
     return USAGE_ERROR
 
 

@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     end_at_once(130 if batch else 0)
     command = import_module(module)
     if not hasattr(command, "Config"):  # it has commands of its own
-        return int(command.main(words[1:]))
+        return int(command.main(words[1:], f"kinetoken {name}"))
     from engine.command.cli import run
 
     examples = command.EXAMPLES.replace(f"python -m {module.removesuffix('.__main__')}", f"kinetoken {name}")

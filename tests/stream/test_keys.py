@@ -233,7 +233,8 @@ class TestCommand:
         ("line", "code", "told"),
         [
             ("", 2, "error: say what to do: new, list, allow, revoke"),
-            ("make x", 2, "error: say what to do"),
+            ("make x", 2, "has no command 'make': say what to do: new, list, allow, revoke"),
+            ("revok x", 2, "did you mean revoke?"),
             ("new", 2, "error: "),
             ("new a/b", 11, "cannot name a key"),
             ("allow nonsense", 11, "no such file, nor 40 characters of a key"),
