@@ -9,6 +9,12 @@ from training.config import DataConfig, merged, read_layers
 PAST = 2
 """Decoded hops that the fitted linear prediction begins with."""
 
+ECHO = 2
+"""Hops whose codes an anchor is made from."""
+
+REST = 24
+"""Frames without an id after which a hop has one, whatever quality is asked for."""
+
 KIND = "predictive"
 """Of a configuration, in its key `kind`: it trains such a tokenizer."""
 
@@ -25,8 +31,7 @@ class PredictiveConfig:
     rank: int = 96  # directions in which coordinates are coded; presence has its own
     width: int = 768
     depth: int = 3  # residual layers
-    refine: int = 512  # width of the refinement
-    leak: float = 0.6  # share of the past's difference to the mean body that the linear prediction starts with
+    refine: int = 512  # width of the refinement, and of what makes the anchor
 
     @property
     def coordinates(self) -> int:
@@ -46,7 +51,19 @@ class PredictiveConfig:
     @property
     def states(self) -> dict[str, tuple[int, ...]]:
         """Sizes of one stream's state, by name."""
-        return {"past": (self.past, self.size), "box": (self.dims + 1,), "missing": (1,), "quality": (1,)}
+        return {
+            "past": (self.past, self.size),
+            "box": (self.dims + 1,),
+            "missing": (1,),
+            "idle": (1,),
+            "sums": (ECHO, self.directions),
+            "share": (ECHO,),
+        }
+
+    @property
+    def rest(self) -> int:
+        """Hops in a row that may have no id."""
+        return max(1, REST // self.hop)
 
 
 @dataclass
@@ -63,8 +80,8 @@ class PredictiveOptimConfig:
     average: float = 0.998  # weights that are kept are a running mean
     velocity: float = 0.5  # weight of the error of joints' velocities
     coarse: float = 0.5  # weight of the error with fewer levels
-    unaided: float = 0.3  # weight of the error of the prediction alone
-    forgetting: float = 0.1  # weight of the share by which the second reader's distance fails to halve
+    unaided: float = 1.0  # weight of the error of the forecast
+    anchor: float = 0.1  # weight of the error of the anchor
     bfloat16: bool = True
     threads: int = 0  # 0: as many as the machine has
 

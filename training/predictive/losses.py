@@ -1,23 +1,14 @@
-"""What a predictive network is trained on: places, velocities, likely scales, and how far two ends are apart."""
+"""What a predictive network is trained on: the places and the velocities of joints."""
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from stream.motion.skeleton import J
 from training.predictive.config import PredictiveConfig
-from training.predictive.network import Prediction, PredictiveNetwork, State
 from training.predictive.windows import Batch
 
 SIDE_CM = 180.0
 """Side of a usual box: errors weigh as if in centimetres over this."""
-
-
-HALF = 0.45
-"""Share of a distance that may be left a hop later: a little less than half, so that half is kept on unseen motion."""
-
-NEAR = 0.03
-"""Distance, box units, below which it matters less and less how fast it falls."""
 
 
 def joint_error(hop: Tensor, truth: Tensor, weights: Tensor, side: Tensor, dims: int) -> Tensor:
@@ -48,25 +39,3 @@ def velocity_error(batch: Batch, hop: int, full: Tensor, before: Tensor, c: Pred
     apart = decoded.diff(dim=1) - truth.diff(dim=1)
     side = (box[:, -1] / SIDE_CM)[:, None, None]
     return ((apart.square().sum(dim=-1) + 1e-7).sqrt() * weights * side).sum() / weights.sum()
-
-
-def surprise(prediction: Prediction, residual: Tensor) -> Tensor:
-    """Return the mean negative log likelihood of residuals [B, K] under Laplace distributions of the scales."""
-    return (residual.detach().abs() / prediction.scale + prediction.scale.log()).mean()
-
-
-def apart(hop: Tensor, other: Tensor, c: PredictiveConfig) -> Tensor:
-    """Return the mean distance of all joints of two hops [B, V], [B], box units."""
-    difference = (hop - other)[:, : c.coordinates].unflatten(-1, (-1, c.dims))
-    return (difference.square().sum(dim=-1) + 1e-8).sqrt().mean(dim=1)
-
-
-@torch.no_grad()
-def distance(network: PredictiveNetwork, state: State, box: Tensor, hop: Tensor) -> Tensor:
-    """Return how far the newest hop that a reader remembers is from the right one [B, V], [B], box units."""
-    return apart(network.predict(state, box).past[:, 0], hop, network.config)
-
-
-def unforgotten(now: Tensor, before: Tensor) -> Tensor:
-    """Return by how much distances [B] fail to become less than half of those a hop before, as a mean share of them."""
-    return (F.relu(now - HALF * before) / (before + NEAR)).mean()

@@ -1,16 +1,22 @@
 """A tokenizer that codes only what a reader cannot predict from what it has already decoded.
 
 Encoder and decoder share the decoder's past: the last hops as they were decoded, moved into this hop's box. From these
-a network predicts the hop, and how far off it expects to be along each direction of a learned basis. What the
-prediction misses is coded in residual levels, coarse to fine, each an id of a codebook, in units of those scales:
+a network forecasts the hop. What the forecast misses is coded in residual levels, coarse to fine, each an id of a
+codebook of combinations of learned directions:
 
-    decoded = predicted + basis @ (scale * (code_1 + ... + code_n)) + refinement
+    anchor  = what the last ECHO hops' codes alone say of where the body is
+    guess   = anchor + LEAK * (forecast - anchor)
+    decoded = guess + basis @ (spread * (code_1 + ... + code_n)) + refinement
 
-Any first n levels decode. The encoder searches for the ids with the decoder at hand, so all that is trained is the
-decoder. Prediction is leaky: where the pasts of two ends differ, as after a lost hop, they approach each other again.
+Any first n levels decode. A hop without ids is decoded as the forecast. The encoder searches for the ids with the
+decoder at hand, so all that is trained is the decoder.
 
-Prediction in the loop is differential pulse-code modulation; residual vector quantization is that of SoundStream,
-arXiv 2107.03312; scales that follow from what is decoded are backward adaptation.
+What two ends disagree on fades by construction, so a stream forgets what was lost: a guess keeps only LEAK of the
+forecast's difference to the anchor, the anchor hangs on nothing older than ECHO hops, and nothing else that is decoded
+hangs on the past. The forecast learns from its own error alone: the codec could otherwise teach it to undo the leak.
+
+Prediction in the loop is differential pulse-code modulation, its leak that of leaky prediction; residual vector
+quantization is that of SoundStream, arXiv 2107.03312.
 
 A hop is a vector of V = hop * 17 * D + 17 numbers: coordinates in the hop's box, then for each joint the share of the
 frames in which it was seen, times `PRESENCE`.
@@ -23,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stream.motion.skeleton import J
-from training.predictive.config import PredictiveConfig
+from training.predictive.config import ECHO, PredictiveConfig
 
 PRESENCE = 0.1
 """Weight of a joint's presence beside coordinates: to miss that it is hidden counts as much as a tenth of the box."""
@@ -34,6 +40,10 @@ GAIN = 8.0
 SHARE = 0.1
 """Of what leaves the network, in box units: a whole unit is the whole box."""
 
+LEAK = 0.5
+"""Of a forecast's difference to the anchor, what a guess keeps, and so what two ends keep of theirs: a forecast passes
+on about as much as it gets, so distances fall by half with each hop."""
+
 FAR = 2.0
 """Box units beyond which the past and the box's own path are cut: no ids can drive a decoder out of bounds."""
 
@@ -43,15 +53,18 @@ class State:
     """What both ends remember of B streams.
 
     past: [B, past, V], decoded hops, newest first, in the coordinates of `box`; box: [B, D + 1], of the newest;
-    missing: [B, 1], hops of the past that there never were, as the stream has just begun; quality: [B, 1], share of the
-    levels that the newest had. All zeros is the state of a reader that knows nothing of a stream that has long begun:
-    it takes the mean body for the past.
+    missing: [B, 1], hops of the past that there never were, as the stream has just begun; idle: [B, 1], hops in a row
+    without an id; sums: [B, ECHO, K], of the last hops' codes, newest first; share: [B, ECHO], of the levels that these
+    hops had. All zeros is the state of a reader that knows nothing of a stream that has long begun: it takes the mean
+    body for the past.
     """
 
     past: Tensor
     box: Tensor
     missing: Tensor
-    quality: Tensor
+    idle: Tensor
+    sums: Tensor
+    share: Tensor
 
     @staticmethod
     def unknown(batch: int, config: PredictiveConfig) -> "State":
@@ -65,50 +78,33 @@ class State:
 
     def reset(self, where: Tensor) -> "State":
         """Return the state with these streams, [B] of 0 or 1, before their first hop."""
-        new, kept = where[:, None], 1 - where[:, None]
-        missing = self.missing * kept + self.past.shape[1] * new
-        return State(self.past * kept[..., None], self.box * kept, missing, self.quality * kept)
-
-    def where(self, mask: Tensor, other: "State") -> "State":
-        """Return the other's streams where mask [B] is true, else these."""
-        m = mask[:, None]
-        return State(
-            torch.where(m[..., None], other.past, self.past),
-            torch.where(m, other.box, self.box),
-            torch.where(m, other.missing, self.missing),
-            torch.where(m, other.quality, self.quality),
-        )
+        kept = State(*(each * (1 - where).view(-1, *[1] * (each.dim() - 1)) for each in vars(self).values()))
+        kept.missing = kept.missing + self.past.shape[1] * where[:, None]
+        return kept
 
     def first(self, count: int) -> "State":
         """Return the state of the first streams."""
-        return State(self.past[:count], self.box[:count], self.missing[:count], self.quality[:count])
+        return State(*(each[:count] for each in vars(self).values()))
 
 
 @dataclass
 class Prediction:
     """Of the next hop of B streams.
 
-    past: [B, past, V], in the coordinates of the hop's box; guess: [B, V]; scale: [B, K], the residual to expect along
-    each direction; hidden: [B, width], what else the refinement may use.
+    past: [B, past, V], in the coordinates of the hop's box; forecast: [B, V], what the hop will probably be; anchor:
+    [B, V], the same by the last codes alone; guess: [B, V], between the two;
+    heard: [B, ECHO * (K + 1) + D + 1], what the anchor is made from.
     """
 
     past: Tensor
+    forecast: Tensor
+    anchor: Tensor
     guess: Tensor
-    scale: Tensor
-    hidden: Tensor
+    heard: Tensor
 
-    def halves(self) -> tuple["Prediction", "Prediction"]:
-        """Return those of the first and of the second half of the streams."""
-        first, second = zip(*(each.chunk(2) for each in vars(self).values()), strict=True)
-        return Prediction(*first), Prediction(*second)
-
-    def followed_by(self, other: "Prediction") -> "Prediction":
-        """Return these streams' and then the other's."""
-        return Prediction(*(torch.cat(pair) for pair in zip(vars(self).values(), vars(other).values(), strict=True)))
-
-    def with_axis(self) -> "Prediction":
-        """Return it with an axis after the batch, to decode several sums of codes at once."""
-        return Prediction(*(each[:, None] for each in vars(self).values()))
+    def with_axis(self, count: int) -> "Prediction":
+        """Return it `count` times along an axis after the batch, to decode several sums of codes at once."""
+        return Prediction(*(each[:, None].expand(-1, count, *each.shape[1:]) for each in vars(self).values()))
 
 
 class Residual(nn.Module):
@@ -141,12 +137,21 @@ class PredictiveNetwork(nn.Module):
         self.linear = nn.Parameter(torch.zeros(c.past * c.size, c.size))
         self.basis = nn.Parameter(torch.zeros(c.size, c.directions))
         self.codes = nn.Parameter(torch.zeros(c.levels, c.vocabulary, c.directions))
-        self.enter = nn.Linear(c.past * c.size + c.past + c.dims + 2, c.width)
+        self.enter = nn.Linear(c.past * c.size + c.past + c.dims + 1 + ECHO, c.width)
         self.layers = nn.Sequential(*[Residual(c.width) for _ in range(c.depth)], nn.LayerNorm(c.width))
-        self.leave = nn.Linear(c.width, c.size + c.directions)
-        self.refine_in = nn.Linear(c.width + c.directions + 1, c.refine)
+        self.leave = nn.Linear(c.width, c.size)
+        heard = ECHO * (c.directions + 1) + c.dims + 1
+        self.hear = nn.Linear(heard, c.size)
+        self.hear_in = nn.Linear(heard, c.refine)
+        self.hear_out = nn.Linear(c.refine, c.size)
+        self.refine_in = nn.Linear(c.size + c.directions + 1, c.refine)
         self.refine_out = nn.Linear(c.refine, c.size)
-        for last in (self.leave, self.refine_out):  # it starts as linear prediction and plain sums of codes
+        for last in (
+            self.leave,
+            self.hear,
+            self.hear_out,
+            self.refine_out,
+        ):  # it starts as linear prediction and plain sums of codes
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
@@ -165,28 +170,33 @@ class PredictiveNetwork(nn.Module):
         valid = (torch.arange(c.past, device=box.device) < c.past - state.missing).to(box.dtype)
         apart = ((past - self.mean) * valid[..., None]).flatten(1).clamp(-FAR, FAR)
         path = torch.cat([shift, ratio.log()], dim=-1).clamp(-FAR, FAR)
-        hidden = self.layers(self.enter(torch.cat([GAIN * apart, valid, path, state.quality], dim=-1)))
-        out = self.leave(hidden).float()
-        guess = self.mean + apart @ self.linear + SHARE * out[:, : c.size]
-        scale = self.spread * torch.exp(out[:, c.size :].clamp(-4, 4))
-        return Prediction(past, guess, scale, hidden.float())
+        hidden = self.layers(self.enter(torch.cat([GAIN * apart, valid, path, state.share], dim=-1)))
+        forecast = self.mean + apart @ self.linear + SHARE * self.leave(hidden).float()
+        heard = torch.cat([state.sums.flatten(1), state.share, path], dim=-1)
+        anchor = self.mean + SHARE * (self.hear(heard) + self.hear_out(F.gelu(self.hear_in(heard)))).float()
+        guess = anchor + LEAK * (forecast.detach() - anchor)
+        return Prediction(past, forecast, anchor, guess, heard)
+
+    def wanted(self, prediction: Prediction, target: Tensor, known: Tensor) -> Tensor:
+        """Return what a hop should be decoded as, [B, V].
+
+        target: [B, V]; known: [B, V], 0 where there is nothing to code: there the forecast is what is wanted.
+        """
+        return torch.where(known > 0, target, prediction.forecast.detach())
 
     def residual(self, prediction: Prediction, target: Tensor, known: Tensor) -> Tensor:
-        """Return what a prediction misses along each direction of the basis, [B, K]."""
-        return ((target - prediction.guess) * known) @ self.basis
+        """Return what a guess misses along each direction of the basis, in units of the spread, [B, K]."""
+        return (self.wanted(prediction, target, known) - prediction.guess) @ self.basis / self.spread
 
     def search(self, prediction: Prediction, target: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ids [B, L] and the codes' sums after each level [B, L, K], found greedily, level by level.
-
-        target: [B, V]; known: [B, V], 0 where there is nothing to code: it counts as predicted rightly.
-        """
-        # The basis is all but orthonormal, so distances along it, weighted by the scales, are distances of joints.
-        wanted = self.residual(prediction, target, known) / prediction.scale
-        weight = prediction.scale.square()
+        """Return ids [B, L] and the codes' sums after each level [B, L, K], found greedily, level by level."""
+        # The basis is all but orthonormal, so distances along it, weighted by the spread, are distances of joints.
+        wanted = self.residual(prediction, target, known)
+        weight = self.spread.square()
         total = torch.zeros_like(wanted)
         ids, sums = [], []
         for codes in self.codes:
-            cost = weight @ codes.square().T - 2 * (weight * (wanted - total)) @ codes.T
+            cost = codes.square() @ weight - 2 * (weight * (wanted - total)) @ codes.T
             best = cost.argmin(dim=-1)
             total = total + codes[best]
             ids.append(best)
@@ -195,17 +205,23 @@ class PredictiveNetwork(nn.Module):
 
     def decode(self, prediction: Prediction, total: Tensor, share: Tensor) -> Tensor:
         """Return hops [..., V] from their codes' sums [..., K] and the share [..., 1] of the levels that are there."""
-        coded = prediction.scale * total
+        coded = self.spread * total
         # One matrix in two parts: what does not hang on the codes is computed once for all sums of a hop.
-        weight, width = self.refine_in.weight, self.config.width
-        hidden = F.linear(prediction.hidden, weight[:, :width], self.refine_in.bias)
-        hidden = hidden + F.linear(torch.cat([GAIN * coded, share], dim=-1), weight[:, width:])
-        return prediction.guess + coded @ self.basis.T + SHARE * self.refine_out(F.gelu(hidden)).float()
+        weight, size = self.refine_in.weight, self.config.size
+        hidden = F.linear(GAIN * (prediction.guess - self.mean), weight[:, :size], self.refine_in.bias)
+        hidden = hidden + F.linear(torch.cat([GAIN * coded, share], dim=-1), weight[:, size:])
+        hop = prediction.guess + coded @ self.basis.T + SHARE * self.refine_out(F.gelu(hidden)).float()
+        return torch.where(share > 0, hop, prediction.forecast)
 
-    def remember(self, state: State, box: Tensor, prediction: Prediction, hop: Tensor, share: Tensor) -> State:
-        """Return the state after a hop [B, V]."""
+    def remember(
+        self, state: State, box: Tensor, prediction: Prediction, total: Tensor, hop: Tensor, share: Tensor
+    ) -> State:
+        """Return the state after a hop [B, V] of these sums of codes [B, K] and this share [B, 1] of the levels."""
         past = torch.cat([hop[:, None], prediction.past[:, :-1]], dim=1)
-        return State(past, box, (state.missing - 1).clamp(min=0), share)
+        idle = torch.where(share > 0, 0.0, state.idle + 1)
+        sums = torch.cat([total[:, None], state.sums[:, :-1]], dim=1)
+        shares = torch.cat([share, state.share[:, :-1]], dim=1)
+        return State(past, box, (state.missing - 1).clamp(min=0), idle, sums, shares)
 
     @staticmethod
     def hop_of(keypoints: Tensor) -> tuple[Tensor, Tensor]:
@@ -231,7 +247,8 @@ class PredictiveNetwork(nn.Module):
         """Encode one hop of B streams.
 
         keypoints: [B, hop, 17, D + 1]; box: [B, D + 1]; levels: [B], ids to use at most; tolerance: [B], box units:
-        stop at the first level where the mean joint error is no larger; 0: never.
+        stop at the first level where the mean joint error is no larger; 0: never. A hop may then have no id, but not
+        one of more than `config.rest` hops in a row: readers that know nothing learn from ids.
         Returns ids [B, L], -1 for levels not used, the joints that the decoder will give, and the new state.
         """
         c = self.config
@@ -241,17 +258,16 @@ class PredictiveNetwork(nn.Module):
         sums = torch.cat([torch.zeros_like(sums[:, :1]), sums], dim=1)
         number = torch.arange(c.levels + 1, dtype=box.dtype, device=box.device)
         share = (number / c.levels)[None, :, None].expand(box.shape[0], -1, -1)
-        wide = Prediction(
-            *(each[:, None].expand(-1, c.levels + 1, *each.shape[1:]) for each in vars(prediction).values())
-        )
-        hops = self.decode(wide, sums, share)
+        hops = self.decode(prediction.with_axis(c.levels + 1), sums, share)
         good = (self.errors(hops, target[:, None], known[:, None]) <= tolerance[:, None]).to(box.dtype)
         enough = (good.cumsum(dim=1) == 0).to(box.dtype).sum(dim=1)
+        enough = torch.maximum(enough, (state.idle[:, 0] >= c.rest).to(box.dtype))
         used = torch.minimum(torch.where(tolerance > 0, enough, float(c.levels)), levels)[:, None]
-        taken = (number == used.clamp(0, c.levels)).to(box.dtype)
-        hop = (hops * taken[..., None]).sum(dim=1)
+        taken = (number == used.clamp(0, c.levels)).to(box.dtype)[..., None]
+        hop, total = (hops * taken).sum(dim=1), (sums * taken).sum(dim=1)
         ids = torch.where(number[:-1] < used, ids, -1)
-        return ids, self.joints_of(hop)[0], self.remember(state, box, prediction, hop, used / c.levels)
+        new = self.remember(state, box, prediction, total, hop, used / c.levels)
+        return ids, self.joints_of(hop)[0], new
 
     def decode_step(self, ids: Tensor, box: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
         """Decode one hop of B streams. ids: [B, L], -1 for levels that are not there; box: [B, D + 1].
@@ -262,10 +278,11 @@ class PredictiveNetwork(nn.Module):
         prediction = self.predict(state, box)
         there = (ids >= 0).to(box.dtype)
         codes = torch.stack([table[level] for table, level in zip(self.codes, ids.clamp(min=0).T, strict=True)], dim=1)
+        total = (codes * there[..., None]).sum(dim=1)
         share = there.sum(dim=1, keepdim=True) / c.levels
-        hop = self.decode(prediction, (codes * there[..., None]).sum(dim=1), share)
+        hop = self.decode(prediction, total, share)
         joints, confidence = self.joints_of(hop)
-        return joints, confidence, self.remember(state, box, prediction, hop, share)
+        return joints, confidence, self.remember(state, box, prediction, total, hop, share)
 
     def errors(self, hops: Tensor, target: Tensor, known: Tensor) -> Tensor:
         """Return the mean error [...] of hops [..., V], box units: of known joints' places and of all presences."""

@@ -1,11 +1,8 @@
-"""Trains the network of a predictive tokenizer: prediction in the loop, codebooks, and an end that lost something.
+"""Trains the network of a predictive tokenizer: prediction in the loop, and its codebooks.
 
 Each step runs windows of several hops through encoder and decoder as they will run live: what is decoded of a hop is
 the past of the next. The encoder's search has no gradient and needs none; the decoder's output is differentiable in
 everything that is trained, its codebooks included.
-
-Beside it runs a reader that lost its state or a hop now and then and decodes the same ids: its distance to the encoder
-must halve with each hop, so that a stream forgets what was lost.
 """
 
 import copy
@@ -19,18 +16,15 @@ from torch import Tensor
 from engine.errors import TokenizerError
 from training.predictive.begin import begin
 from training.predictive.config import PredictiveTrainConfig
-from training.predictive.losses import SIDE_CM, apart, distance, joint_error, surprise, unforgotten, velocity_error
+from training.predictive.losses import SIDE_CM, joint_error, velocity_error
 from training.predictive.network import Prediction, PredictiveNetwork, State
 from training.predictive.windows import Batch, draw, open_sampler
 
 UNFOLLOWED = 0.3
 """Share of windows in which each hop has its own number of levels; in the others all have the same."""
 
-RESETS, LOSSES = 0.12, 0.15
-"""Share of hops after which the second reader has lost its state, or has missed the hop."""
-
-SCALE = 0.003
-"""Weight of the likelihood of the scales, which say what to expect: they follow from the other terms too."""
+MIDST = 0.5
+"""Share of windows that begin in the midst of a stream, of which nothing is known; the others are its beginning."""
 
 REVIVE_EVERY = 100
 """Steps after which codes that were hardly ever taken become residuals that were just met."""
@@ -114,10 +108,9 @@ class PredictiveRun:
             terms["joint"]
             + o.coarse * terms["coarse"]
             + o.unaided * terms["unaided"]
+            + o.anchor * terms["anchor"]
             + terms["presence"]
             + o.velocity * terms["velocity"]
-            + o.forgetting * terms["forgetting"]
-            + SCALE * terms["scale"]
         )
         self.optimizer.zero_grad()
         loss.backward()
@@ -133,35 +126,26 @@ class PredictiveRun:
         return terms
 
     def _terms(self, batch: Batch) -> dict[str, Tensor]:
-        """Run windows through both ends; return the mean of each term over the hops.
-
-        Between two hops, `state` is what the encoder and a reader that lost nothing remember, `other` what the reader
-        beside them does, and `before` how far its newest hop is from theirs.
-        """
+        """Run windows through encoder and decoder; return the mean of each term over the hops."""
         c, network = self.config.model, self.network
         count, hops = batch.target.shape[:2]
-        state = other = State.fresh(count, c)
-        before = torch.zeros(count)
+        state = State.unknown(count, c).reset((torch.rand(count) >= MIDST).float())
         fixed, free = torch.randint(1, c.levels + 1, (count,)), torch.rand(count) < UNFOLLOWED
         sums: dict[str, Tensor] = {}
         for hop in range(hops):
             box, target, known = batch.boxes[:, hop], batch.target[:, hop], batch.known[:, hop]
-            both = self._predict(state, other, box)
-            right, wrong = both.halves()
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.config.optim.bfloat16):
+                prediction = network.predict(state, box)
             with torch.no_grad():
-                ids, _ = network.search(right, target, known)
-            self._note(ids, network.residual(right, target, known) / right.scale, at=hop == hops // 2)
+                ids, _ = network.search(prediction, target, known)
+            self._note(ids, network.residual(prediction, target, known), at=hop == hops // 2)
             levels = torch.where(free, torch.randint(0, c.levels + 1, (count,)), fixed)
             fewer = (torch.rand(count) * levels).long()
-            full, lost, coarse = self._decode(both, ids, levels, fewer)
-            terms = self._losses(batch, hop, right, full, coarse)
-            if hop:  # at the first both begin afresh
-                terms["forgetting"] = unforgotten(apart(lost, full.detach(), c), before)
+            total, full, coarse = self._decode(prediction, ids, levels, fewer)
+            terms = self._losses(batch, hop, prediction, full, coarse)
             sums = {name: sums.get(name, 0) + value / hops for name, value in terms.items()}
             share = (levels / c.levels)[:, None]
-            old, state = state, network.remember(state, box, right, full.detach(), share)
-            other = self._mishap(network.remember(other, box, wrong, lost.detach(), share), old)
-            before = distance(network, other, box, full.detach())
+            state = network.remember(state, box, prediction, total.detach(), full.detach(), share)
         return sums
 
     def _losses(
@@ -169,43 +153,34 @@ class PredictiveRun:
     ) -> dict[str, Tensor]:
         """Return what counts of a hop [B, V], with its levels and with fewer."""
         c = self.config.model
-        target, known, truth = batch.target[:, hop], batch.known[:, hop], batch.truth[:, hop]
+        target, truth = batch.target[:, hop], batch.truth[:, hop]
         place = (truth, batch.there[:, hop], batch.boxes[:, hop, -1:] / SIDE_CM, c.dims)
-        presence = ((each - target)[:, c.coordinates :].abs().mean() for each in (full, coarse))
+        presence = ((each - target)[:, c.coordinates :].abs().mean() for each in (full, coarse, prediction.forecast))
         terms = {
             "joint": joint_error(full, *place),
             "coarse": joint_error(coarse, *place),
-            "unaided": joint_error(prediction.guess, *place),
+            "unaided": joint_error(prediction.forecast, *place),
+            "anchor": joint_error(prediction.anchor, *place),
             "presence": torch.stack([*presence]).sum(),
-            "scale": surprise(prediction, self.network.residual(prediction, target, known)),
         }
         if hop:
             terms["velocity"] = velocity_error(batch, hop, full, prediction.past[:, 0], c)
         return terms
 
-    def _mishap(self, other: State, old: State) -> State:
-        """Let the second reader lose its state now and then, or miss a hop that the encoder had not: it has `old`."""
-        luck = torch.rand(len(other.box))
-        other = other.where(luck < RESETS, State.unknown(len(luck), self.config.model))
-        return other.where((luck >= RESETS) & (luck < RESETS + LOSSES), old)
-
-    def _predict(self, state: State, other: State, box: Tensor) -> Prediction:
-        """Predict for both ends at once, in half precision."""
-        both = State(*(torch.cat(pair) for pair in zip(vars(state).values(), vars(other).values(), strict=True)))
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.optim.bfloat16):
-            return self.network.predict(both, torch.cat([box, box]))
-
-    def _decode(self, both: Prediction, ids: Tensor, levels: Tensor, fewer: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the hop as the encoder, the other reader and a reader of fewer levels decode it, [B, V] each."""
+    def _decode(
+        self, prediction: Prediction, ids: Tensor, levels: Tensor, fewer: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the sums of codes [B, K], and the hop [B, V] as it is decoded with these levels and with fewer."""
         c = self.config.model
         codes = torch.stack([table[level] for table, level in zip(self.network.codes, ids.T, strict=True)], dim=1)
         number = torch.arange(c.levels)
         some, less = ((codes * (number < count[:, None])[..., None]).sum(dim=1) for count in (levels, fewer))
-        shares = [(count / c.levels)[:, None] for count in (levels, levels, fewer)]
-        three = both.followed_by(both.halves()[0])
+        shares = torch.stack([levels, fewer], dim=1)[..., None] / c.levels
         with torch.autocast("cpu", torch.bfloat16, enabled=self.config.optim.bfloat16):
-            full, lost, coarse = self.network.decode(three, torch.cat([some, some, less]), torch.cat(shares)).chunk(3)
-        return full, lost, coarse
+            full, coarse = self.network.decode(
+                prediction.with_axis(2), torch.stack([some, less], dim=1), shares
+            ).unbind(dim=1)
+        return some, full, coarse
 
     @torch.no_grad()
     def _note(self, ids: Tensor, wanted: Tensor, at: bool) -> None:
