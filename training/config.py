@@ -202,19 +202,19 @@ def save_config(config: object, file: Path) -> None:
     OmegaConf.save(structured, file)
 
 
-def what_counts(config: TrainConfig) -> dict[str, Any]:
+def what_counts(config: object) -> dict[str, Any]:
     """Return the keys and values of a configuration that its result hangs on."""
     keys = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(config)))
     for section, names in PLACES.items():
         for name in names:
-            del (keys[section] if section else keys)[name]
+            (keys[section] if section else keys).pop(name, None)
     return keys
 
 
-def different(one: TrainConfig, other: TrainConfig) -> dict[str, tuple[Any, Any]]:
+def different(one: object, other: object) -> dict[str, tuple[Any, Any]]:
     """Return what counts and differs between two configurations, by dotted key."""
     flat, beside = _flat(what_counts(one)), _flat(what_counts(other))
-    return {key: (value, beside[key]) for key, value in flat.items() if beside[key] != value}
+    return {key: (value, beside[key]) for key, value in flat.items() if beside.get(key) != value}
 
 
 def _flat(keys: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -28,11 +28,15 @@ from engine.session import open_decoder, open_encoder
 from engine.spec import TokenizerFiles, TokenizerSpec, load_tokenizer, sha256, write_sums
 from stream.motion.clock import FPS
 from stream.motion.heatmap import draw
-from training.config import load_config
+from training.config import TrainConfig, load_config
 from training.exporting.graphs import write_graph
 from training.exporting.weights import Form, round_network, share_weights
 from training.model.config import ModelConfig
 from training.model.tokenizer import TokenizerNetwork
+from training.predictive.config import PredictiveTrainConfig, is_predictive
+from training.predictive.config import load_config as load_predictive
+from training.predictive.export import export_predictive
+from training.predictive.trainer import trained
 from training.report.card import begin_card
 from training.run.checkpoint import load_trained, need_codebook
 
@@ -97,13 +101,21 @@ def export(run: Path, out: Path, form: Input = "keypoints") -> TokenizerFiles:
 
     Raises TokenizerError where the run is damaged, has no codebook yet, or the live system has no use for it.
     """
-    network, step = load_trained(run)
-    need_codebook(network, run)
-    config = load_config(run / "config.yaml", [])
-    tokenizer = export_network(network, config.name, out, form)
+    file = run / "config.yaml"
+    config: TrainConfig | PredictiveTrainConfig
+    if is_predictive(file):
+        config = load_predictive(file, [])
+        predictive, step = trained(run, config.model)
+        tokenizer, frames = export_predictive(predictive, config.name, out), config.data.hops * config.model.hop
+    else:
+        network, step = load_trained(run)
+        need_codebook(network, run)
+        config = load_config(file, [])
+        tokenizer, frames = export_network(network, config.name, out, form), config.packets * config.model.packet
     card = out / "README.md"
     if not card.exists():
-        card.write_text(begin_card(tokenizer.spec, config, run, step), encoding="utf-8")
+        text = begin_card(tokenizer.spec, config.data, frames, config.seed, config.start_from, run, step)
+        card.write_text(text, encoding="utf-8")
     return tokenizer
 
 

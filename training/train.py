@@ -9,15 +9,12 @@ if __name__ == "__main__":  # before the slow imports
     end_at_once(130)
 
 import os
-import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import ClassVar, Literal
 
 import torch
@@ -28,37 +25,17 @@ from engine.errors import StoppedError
 from stream.motion.clock import FPS
 from training.config import TrainConfig, different, find_config, load_config, refusing, save_config, shipped_configs
 from training.evaluation.validation import film, look, read_sets
+from training.predictive import run as predictive
+from training.predictive.config import PredictiveTrainConfig, is_predictive
+from training.predictive.config import load_config as load_predictive
 from training.run import distributed as parallel
 from training.run import provenance
 from training.run.batches import Feed, make_sampler
 from training.run.checkpoint import load_trained, start_from
 from training.run.journal import Journal
+from training.run.stop import stoppable
 from training.run.throughput import flop_per_sample, peak
 from training.run.trainer import Run
-
-
-class Stop:
-    """Whether the run was asked to stop, by Ctrl-C or SIGTERM; asked a second time, it stops at once."""
-
-    asked = False
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Note the signal."""
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-
-
-@contextmanager
-def stoppable() -> Iterator[Stop]:
-    """Let signals end the run between two steps."""
-    stop = Stop()
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def train(config: TrainConfig, folder: Path, resume: bool) -> bool:
@@ -86,7 +63,7 @@ def train(config: TrainConfig, folder: Path, resume: bool) -> bool:
         if leads:
             folder.mkdir(parents=True, exist_ok=True)
             save_config(config, folder / "config.yaml")
-            provenance.write(config, folder, run.step)
+            provenance.write(config.data, config.seed, folder, run.step)
             samples = config.data.batch * processes
             precision = torch.bfloat16 if config.optim.bfloat16 else torch.float32
             at_peak = processes * peak(run.device, precision) / flop_per_sample(config, run.device)
@@ -152,11 +129,20 @@ class Config:
 EXAMPLES = """
   python -m training.train heatmap2d-f8 data.root=data
   python -m training.train heatmap2d-f8 name=mine start_from=heatmap2d-f8 data.root=data optim.plain_steps=0
+  python -m training.train predictive2d-f8 data.root=data
   python -m training.train --resume runs/mine
 """
 
 
-def read_config(file: str | None, changes: list[str], resume: Path | None) -> TrainConfig:
+AnyConfig = TrainConfig | PredictiveTrainConfig
+
+
+def load(file: Path, changes: list[str]) -> AnyConfig:
+    """Read a configuration of either kind."""
+    return load_predictive(file, changes) if is_predictive(file) else load_config(file, changes)
+
+
+def read_config(file: str | None, changes: list[str], resume: Path | None) -> AnyConfig:
     """Return the configuration that a command line asks for.
 
     A resumed run keeps what its result hangs on, but for `optim.steps=` said in so many words. Raises ValueError where
@@ -165,9 +151,9 @@ def read_config(file: str | None, changes: list[str], resume: Path | None) -> Tr
     if resume is None:
         if file is None:
             raise ValueError(f"name a configuration: a YAML file, or one of {', '.join(shipped_configs())}")
-        return load_config(find_config(file), changes)
-    known = load_config(resume / "config.yaml", [])
-    config = load_config(find_config(file) if file else resume / "config.yaml", changes)
+        return load(find_config(file), changes)
+    known = load(resume / "config.yaml", [])
+    config = load(find_config(file) if file else resume / "config.yaml", changes)
     differing = different(known, config)
     if any(change.startswith("optim.steps=") for change in changes):
         differing.pop("optim.steps", None)
@@ -198,8 +184,12 @@ def main(config: Config, stop: threading.Event) -> None:
         raise StoppedError("stopped before the last step; the run is kept")
 
 
-def start(config: TrainConfig, folder: Path, resume: bool, devices: int) -> bool:
+def start(config: AnyConfig, folder: Path, resume: bool, devices: int) -> bool:
     """Train in this process, or in one for each device; return whether it came to the end."""
+    if isinstance(config, PredictiveTrainConfig):
+        if devices > 1:
+            raise ValueError(f"--devices {devices}: a predictive tokenizer is trained in one process")
+        return predictive.train(config, folder, resume)
     if devices == 1:
         return train(config, folder, resume)
     gpus = torch.cuda.device_count() if parallel.wants_gpu(config.optim.device) else 0

@@ -94,6 +94,7 @@ class PredictiveTrainConfig:
     name: str = "predictive"
     seed: int = 0
     runs: str = "runs"
+    start_from: str = ""  # a run of the same sizes, with whose weights to begin
     save_every: int = 250
     validate_every: int = 1000
     model: PredictiveConfig = field(default_factory=PredictiveConfig)

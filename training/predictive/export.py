@@ -126,7 +126,7 @@ def check(network: PredictiveNetwork, folder: Path) -> None:
     """Run a few hops, a reset among them, through network and graphs; raise ValueError where they differ."""
     encoder, decoder = open_encoder(folder, "onnxruntime"), open_decoder(folder, "onnxruntime")
     live, back = encoder.init_state(2), decoder.init_state(2)
-    past = State.fresh(2, network.config)
+    past = State.unknown(2, network.config)
     x, box = _example(network)
     for hop in range(HOPS):
         reset = np.array([False, hop == HOPS - 2])

@@ -40,9 +40,9 @@ GAIN = 8.0
 SHARE = 0.1
 """Of what leaves the network, in box units: a whole unit is the whole box."""
 
-LEAK = 0.5
+LEAK = 0.4
 """Of a forecast's difference to the anchor, what a guess keeps, and so what two ends keep of theirs: a forecast passes
-on about as much as it gets, so distances fall by half with each hop."""
+on about as much as it gets, or a little more, so distances fall by half with each hop."""
 
 FAR = 2.0
 """Box units beyond which the past and the box's own path are cut: no ids can drive a decoder out of bounds."""
@@ -173,9 +173,13 @@ class PredictiveNetwork(nn.Module):
         hidden = self.layers(self.enter(torch.cat([GAIN * apart, valid, path, state.share], dim=-1)))
         forecast = self.mean + apart @ self.linear + SHARE * self.leave(hidden).float()
         heard = torch.cat([state.sums.flatten(1), state.share, path], dim=-1)
-        anchor = self.mean + SHARE * (self.hear(heard) + self.hear_out(F.gelu(self.hear_in(heard)))).float()
+        anchor = self.anchor(heard)
         guess = anchor + LEAK * (forecast.detach() - anchor)
         return Prediction(past, forecast, anchor, guess, heard)
+
+    def anchor(self, heard: Tensor) -> Tensor:
+        """Return where the body is, [B, V], by what was heard of the last hops, as in a `Prediction`."""
+        return self.mean + SHARE * (self.hear(heard) + self.hear_out(F.gelu(self.hear_in(heard)))).float()
 
     def wanted(self, prediction: Prediction, target: Tensor, known: Tensor) -> Tensor:
         """Return what a hop should be decoded as, [B, V].

@@ -7,6 +7,7 @@ everything that is trained, its codebooks included.
 
 import copy
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from engine.errors import TokenizerError
 from training.predictive.begin import begin
-from training.predictive.config import PredictiveTrainConfig
+from training.predictive.config import ECHO, PredictiveConfig, PredictiveTrainConfig
 from training.predictive.losses import SIDE_CM, joint_error, velocity_error
 from training.predictive.network import Prediction, PredictiveNetwork, State
 from training.predictive.windows import Batch, draw, open_sampler
@@ -26,6 +27,9 @@ UNFOLLOWED = 0.3
 MIDST = 0.5
 """Share of windows that begin in the midst of a stream, of which nothing is known; the others are its beginning."""
 
+DEAF = 0.15
+"""Share of the hops that an anchor is trained to do without, as a reader that lost them has to."""
+
 REVIVE_EVERY = 100
 """Steps after which codes that were hardly ever taken become residuals that were just met."""
 
@@ -34,12 +38,15 @@ UNUSED = 0.02
 
 
 class PredictiveRun:
-    """A training in memory: what a step needs and a checkpoint holds."""
+    """A training in memory: what a step needs and a checkpoint holds.
+
+    waited: seconds that windows were drawn in.
+    """
 
     def __init__(self, config: PredictiveTrainConfig, folder: Path) -> None:
         c = self.config = config
         torch.manual_seed(c.seed)
-        self.folder, self.step = folder, 0
+        self.folder, self.step, self.waited = folder, 0, 0.0
         self.sampler = open_sampler(c)
         self.network = PredictiveNetwork(c.model)
         self.kept = copy.deepcopy(self.network).eval().requires_grad_(False)
@@ -89,11 +96,15 @@ class PredictiveRun:
             self.optimizer.load_state_dict(state["optimizer"])
             self.use, self.step = state["use"], int(state["step"])
         except (RuntimeError, KeyError, ValueError) as error:
-            raise TokenizerError(f"{self.checkpoint} does not fit its config.yaml: {error}") from None
+            raise _of_another(self.checkpoint, error) from None
 
     def begin(self) -> None:
-        """Give the network its first weights."""
-        begin(self.network, self.sampler, self.config)
+        """Give the network its first weights. Raises TokenizerError where those of `start_from` do not fit."""
+        if self.config.start_from:
+            before, _ = trained(Path(self.config.start_from), self.config.model)
+            self.network.load_state_dict(before.state_dict())
+        else:
+            begin(self.network, self.sampler, self.config)
         self.kept.load_state_dict(self.network.state_dict())
 
     def advance(self) -> dict[str, Tensor]:
@@ -103,7 +114,10 @@ class PredictiveRun:
         along = min(1.0, (self.step + 1) / o.rise_steps) * (0.51 + 0.49 * math.cos(math.pi * self.step / o.steps))
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * along
-        terms = self._terms(draw(self.sampler, c, [c.seed, self.step]))
+        start = time.monotonic()
+        batch = draw(self.sampler, c, [c.seed, self.step])
+        self.waited += time.monotonic() - start
+        terms = self._terms(batch)
         loss = (
             terms["joint"]
             + o.coarse * terms["coarse"]
@@ -160,12 +174,21 @@ class PredictiveRun:
             "joint": joint_error(full, *place),
             "coarse": joint_error(coarse, *place),
             "unaided": joint_error(prediction.forecast, *place),
-            "anchor": joint_error(prediction.anchor, *place),
+            "anchor": joint_error(self._deaf_anchor(prediction), *place),
             "presence": torch.stack([*presence]).sum(),
         }
         if hop:
             terms["velocity"] = velocity_error(batch, hop, full, prediction.past[:, 0], c)
         return terms
+
+    def _deaf_anchor(self, prediction: Prediction) -> Tensor:
+        """Return anchors [B, V] where some of the last hops were lost."""
+        c = self.config.model
+        got = (torch.rand(len(prediction.heard), ECHO) >= DEAF).float()
+        rest = torch.ones(len(got), c.dims + 1)
+        return self.network.anchor(
+            prediction.heard * torch.cat([got.repeat_interleave(c.directions, dim=1), got, rest], dim=1)
+        )
 
     def _decode(
         self, prediction: Prediction, ids: Tensor, levels: Tensor, fewer: Tensor
@@ -196,6 +219,21 @@ class PredictiveRun:
         self.use.zero_()
 
 
+def trained(folder: Path, config: PredictiveConfig) -> tuple[PredictiveNetwork, int]:
+    """Return the network of a run, the running mean of its weights, and the step that it came to.
+
+    Raises TokenizerError where the checkpoint is damaged or of another configuration.
+    """
+    network = PredictiveNetwork(config)
+    checkpoint = folder / "checkpoint.pt"
+    state = read_checkpoint(checkpoint)
+    try:
+        network.load_state_dict(state["kept"])
+        return network.eval(), int(state["step"])
+    except (RuntimeError, KeyError) as error:
+        raise _of_another(checkpoint, error) from None
+
+
 def read_checkpoint(file: Path) -> dict[str, Any]:
     """Return what a checkpoint holds. Raises TokenizerError where it is damaged."""
     try:
@@ -203,3 +241,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     except Exception as error:  # torch raises half a dozen kinds for a file that is not its own
         raise TokenizerError(f"{file} is damaged ({str(error).strip().splitlines()[0]}): train again") from None
     return state
+
+
+def _of_another(checkpoint: Path, error: Exception) -> TokenizerError:
+    return TokenizerError(f"{checkpoint} is of another configuration ({str(error).strip().splitlines()[0]})")

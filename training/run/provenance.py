@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from engine.measure.machine import processor
-from training.config import TrainConfig
+from training.config import DataConfig
 from training.run import distributed as parallel
 
 CODE = ("engine", "stream", "training", "pyproject.toml")
@@ -71,17 +71,17 @@ def machine() -> dict[str, Any]:
     return {"cpu": processor(), "cores": os.cpu_count(), "gpus": gpus}
 
 
-def write(config: TrainConfig, folder: Path, step: int) -> None:
+def write(config: DataConfig, seed: int, folder: Path, step: int) -> None:
     """Add this start of the run to run.json: a run that was resumed lists every start."""
     file = folder / "run.json"
     starts = json.loads(file.read_text()) if file.is_file() else []
-    root = Path(config.data.root)
-    data = {path: describe_data(root / path) for path in [g.path for g in config.data.train] + config.data.validate}
+    root = Path(config.root)
+    data = {path: describe_data(root / path) for path in [g.path for g in config.train] + config.validate}
     starts.append(
         {
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "from_step": step,
-            "seed": config.seed,
+            "seed": seed,
             "code": code_version(),
             "torch": torch.__version__,
             "python": platform.python_version(),

@@ -1,6 +1,7 @@
 """How near a run comes to what its device can do."""
 
 import time
+from collections.abc import Callable
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -15,16 +16,21 @@ PRODUCTS = 10
 
 
 def flop_per_sample(config: TrainConfig, device: torch.device) -> float:
-    """Return the floating-point operations of training on one window, two for each multiply-add.
-
-    Three times those of encoder and decoder, as the backward pass costs two forward ones (Kaplan et al. 2020, arXiv
-    2001.08361, section 2.1). Quantizer, optimiser and adversary are left out.
-    """
+    """Return the floating-point operations of training on one window, without quantizer, optimiser and adversary."""
     model = config.model
     network = build(config).to(device).eval()
     keypoints = torch.zeros(1, config.packets * model.packet, model.views * model.joints, model.dims + 1, device=device)
+    return flop_of(lambda: network(keypoints, quantize=False))
+
+
+def flop_of(forward: Callable[[], object]) -> float:
+    """Return the floating-point operations of training with a forward pass, two for each multiply-add.
+
+    Three times those of the pass, as the backward pass costs two forward ones (Kaplan et al. 2020, arXiv 2001.08361,
+    section 2.1).
+    """
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        network(keypoints, quantize=False)
+        forward()
     return 3.0 * counter.get_total_flops()
 
 
