@@ -16,6 +16,7 @@ from engine.spec import TokenizerFiles, TokenizerSpec, load_tokenizer
 from stream.codec.decode import HopDecoder, Motion, decode_step
 from stream.codec.encode import Hop, HopEncoder, Pipeline, encode_step
 from stream.codec.framing import Framer, HopWindow
+from stream.codec.rate import FULL, Rate
 from stream.motion.arrays import checked_joints
 from stream.motion.clock import MAX_HOLD
 from stream.motion.skeleton import JOINTS, SEEN, Array, Pose
@@ -64,6 +65,11 @@ class Tokenizer:
         return self.spec.vocabulary
 
     @property
+    def words(self) -> int:
+        """Different ids that `Tokens.flat` may give: those of all levels, and one for a hop without any."""
+        return self.grid[0] * self.vocabulary + self.spec.predictive
+
+    @property
     def hop(self) -> int:
         """Frames of one hop of tokens."""
         return self.spec.hop
@@ -98,47 +104,59 @@ class Tokenizer:
         """The open decoder, to be shared by any number of streams."""
         return open_decoder(self._files, self._backend, self._precision)
 
-    def encode(self, joints: ArrayLike, fps: ArrayLike | None = None, confidence: ArrayLike | None = None) -> Tokens:
+    def encode(
+        self,
+        joints: ArrayLike,
+        fps: ArrayLike | None = None,
+        confidence: ArrayLike | None = None,
+        levels: int | None = None,
+        quality: float | None = None,
+    ) -> Tokens:
         """Return the tokens of a recording of one person; the last hop is completed with held frames.
 
         joints: numbers [T, 17, D] in COCO's order or [T, 19, D] in CMU Panoptic's, D = `dims`, px or cm (y down); fps:
         of these frames, by default the tokenizer's own, onto which any other rate is brought; confidence: [T, 17] or
         [T, 19] in 0..1, by default 1: a joint below 0.3 was not seen. Frames without a joint that was seen are gaps.
+        levels, quality: for predictive tokenizers, how many levels a hop may take at most, and which mean joint error,
+        px or cm, is good enough, so that a hop takes no more levels than it needs.
 
         Raises ValueError for anything else, and for a recording shorter than one hop.
         """
-        return self.encode_batch([joints], fps, None if confidence is None else [confidence])[0]
+        return self.encode_batch([joints], fps, None if confidence is None else [confidence], levels, quality)[0]
 
     def encode_batch(
         self,
         recordings: Sequence[ArrayLike],
         fps: ArrayLike | None = None,
         confidences: Sequence[ArrayLike | None] | None = None,
+        levels: int | None = None,
+        quality: float | None = None,
     ) -> list[Tokens]:
         """Return the tokens of many recordings, encoded side by side; each as `encode` would give them.
 
         fps: of all of them, or of each. Raises ValueError as `encode` does, with the number of the recording.
         """
+        rate = Rate(levels, quality).fit(self.spec)
         each_own = np.asarray(self.fps if fps is None else fps, float)
         rates = each_own.tolist() if each_own.ndim else [float(each_own)] * len(recordings)
         sure = [None] * len(recordings) if confidences is None else list(confidences)
         if not len(rates) == len(sure) == len(recordings):
             raise ValueError(f"{len(recordings)} recordings, but {len(rates)} rates and {len(sure)} confidences")
         queues = []
-        for number, (joints, rate, confidence) in enumerate(zip(recordings, rates, sure, strict=True)):
+        for number, (joints, speed, confidence) in enumerate(zip(recordings, rates, sure, strict=True)):
             try:
-                queues.append(self._shots(joints, rate, confidence))
+                queues.append(self._shots(joints, speed, confidence))
             except ValueError as error:
                 raise ValueError(f"recording {number}: {error}" if len(recordings) > 1 else str(error)) from None
-        return [Tokens.from_hops(hops, self) for hops in self.encode_frames(queues)]
+        return [Tokens.from_hops(hops, self) for hops in self.encode_frames(queues, rate)]
 
-    def encode_frames(self, recordings: Sequence[Iterable[PoseFrame]]) -> list[list[Hop]]:
+    def encode_frames(self, recordings: Sequence[Iterable[PoseFrame]], rate: Rate = FULL) -> list[list[Hop]]:
         """Return the hops of many recordings, encoded side by side; each as a producer of its frames would give them.
 
         A recording may show any number of people; its hops come in the order of their ends. Its frames are taken when
         they are needed.
         """
-        encoder = HopEncoder(self.encoder)
+        encoder = HopEncoder(self.encoder, rate.fit(self.spec))
         hops: list[list[Hop]] = [[] for _ in recordings]
         for group in _side_by_side([self._windows(frames) for frames in recordings]):
             windows = [(number, window) for number, windows in group for window in windows]
@@ -176,9 +194,12 @@ class Tokenizer:
             decoder.keep(partial(_is_of, {number for number, _ in group}))
         return motions
 
-    def stream(self, keyframe: int = 0) -> "EncodeStream":
-        """Begin to encode one person frame by frame. keyframe: hops after which the state is reset; 0 for never."""
-        return EncodeStream(self.encoder, self.fps, keyframe)
+    def stream(self, keyframe: int = 0, levels: int | None = None, quality: float | None = None) -> "EncodeStream":
+        """Begin to encode one person frame by frame.
+
+        keyframe: hops after which the state is reset; 0 for never; levels, quality: as in `encode`.
+        """
+        return EncodeStream(self.encoder, self.fps, keyframe, Rate(levels, quality).fit(self.spec))
 
     def decode_stream(self) -> "DecodeStream":
         """Begin to decode one person hop by hop."""
@@ -219,8 +240,8 @@ class Tokenizer:
 class EncodeStream:
     """Encodes one person frame by frame. Whoever pushes the frames of a recording gets its tokens, bit for bit."""
 
-    def __init__(self, encoder: Encoder, fps: float, keyframe: int = 0) -> None:
-        self._pipeline = Pipeline(encoder, fps, keyframe)
+    def __init__(self, encoder: Encoder, fps: float, keyframe: int = 0, rate: Rate = FULL) -> None:
+        self._pipeline = Pipeline(encoder, fps, keyframe, rate)
         self._dims, self._fps, self._frames = encoder.spec.dims, fps, 0
 
     def push(self, joints: ArrayLike, time: float | None = None, confidence: ArrayLike | None = None) -> list[Hop]:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from engine.spec import TokenizerSpec
-from stream.codec.encode import Hop, Ids
+from stream.codec.encode import Hop
+from stream.codec.inputs import ABSENT, levels_of, padded
 from stream.motion.skeleton import Array
 
 WORD = re.compile(r"<m(\d{1,9})>")
@@ -27,17 +28,18 @@ class HasSpec(Protocol):
 class Tokens:
     """Tokens of one person, hop by hop. The ids say how the body moves; where it is and how large says the box.
 
-    ids: uint16 [hops, L, t, h, w], each below `vocabulary`, coarsest level first; boxes: float32 [hops, D + 1],
-    (*centre, side) in the units that went in; observed: uint64 [hops], bit i set where frame i of the hop was seen,
-    else it was held; frames: int64 [hops], index of each hop's first frame on the clock of `fps`; reset: bool [hops],
-    the state began afresh before this hop. tokenizer: its label, name@hash.
+    ids: uint16 [hops, L, t, h, w], each below `vocabulary`, coarsest level first; int32 with -1 in place of the last
+    levels where a predictive tokenizer has left some out; boxes: float32 [hops, D + 1], (*centre, side) in the units
+    that went in; observed: uint64 [hops], bit i set where frame i of the hop was seen, else it was held; frames: int64
+    [hops], index of each hop's first frame on the clock of `fps`; reset: bool [hops], the state began afresh before
+    this hop. tokenizer: its label, name@hash.
     """
 
     tokenizer: str
     vocabulary: int
     hop: int
     fps: float
-    ids: Ids
+    ids: NDArray[np.uint16] | NDArray[np.int32]
     boxes: Array
     observed: NDArray[np.uint64]
     frames: NDArray[np.int64]
@@ -54,7 +56,7 @@ class Tokens:
             spec.vocabulary,
             spec.hop,
             spec.fps,
-            np.stack([hop.ids for hop in hops]),
+            _narrowed(padded([hop.ids for hop in hops], spec.token_grid[0])),
             np.array([hop.box for hop in hops], np.float32),
             np.array([hop.observed for hop in hops], np.uint64),
             np.array([hop.frame for hop in hops], np.int64),
@@ -65,26 +67,18 @@ class Tokens:
     def from_flat(cls, ids: ArrayLike, tokenizer: HasSpec, boxes: ArrayLike | None = None) -> Self:
         """Return the tokens of whole hops whose ids come one after the other, as from `flat`.
 
-        ids: whole numbers [hops * tokens per hop]; boxes: [hops, D + 1], by default all of side 1 around 0. Every frame
-        counts as seen. Raises ValueError for ids that are not those of whole hops.
+        ids: whole numbers [hops * tokens per hop], fewer where levels are left out; boxes: [hops, D + 1], by default
+        all of side 1 around 0. Every frame counts as seen. Raises ValueError for ids that are not those of whole hops.
         """
         spec = tokenizer.spec
-        levels = spec.token_grid[0]
         flat: NDArray[Any] = np.asarray(ids)
-        if flat.ndim != 1 or flat.dtype.kind not in "iu" or not len(flat) or len(flat) % spec.tokens_per_hop:
+        whole = spec.predictive or not len(flat) % spec.tokens_per_hop
+        if flat.ndim != 1 or flat.dtype.kind not in "iu" or not len(flat) or not whole:
             raise ValueError(
                 f"{spec.name} has {spec.tokens_per_hop} ids a hop: give whole numbers, a multiple of "
                 f"{spec.tokens_per_hop} of them in one row, not {flat.dtype} {list(flat.shape)}"
             )
-        grid = flat.astype(np.int64).reshape(-1, *spec.token_grid)
-        plain = grid - _offsets(levels, spec.vocabulary)
-        if wrong := np.argwhere((plain < 0) | (plain >= spec.vocabulary)).tolist():
-            hop, level = wrong[0][:2]
-            low = level * spec.vocabulary
-            raise ValueError(
-                f"id {grid[tuple(wrong[0])]} at hop {hop}: level {level} of {spec.name} has the ids {low} to "
-                f"{low + spec.vocabulary - 1}"
-            )
+        plain = (_any_levels if spec.predictive else _all_levels)(flat.astype(np.int64), spec)
         hops = len(plain)
         placed = np.array([[0.0] * spec.dims + [1.0]] * hops if boxes is None else boxes, np.float32)
         if placed.shape != (hops, spec.dims + 1) or not np.isfinite(placed).all():
@@ -93,10 +87,8 @@ class Tokens:
             )
         observed = np.full(hops, (1 << spec.hop) - 1, np.uint64)
         frames = np.arange(hops, dtype=np.int64) * spec.hop
-        ids16 = plain.astype(np.uint16)
-        return cls(
-            spec.label, spec.vocabulary, spec.hop, spec.fps, ids16, placed, observed, frames, np.arange(hops) == 0
-        )
+        first = np.arange(hops) == 0
+        return cls(spec.label, spec.vocabulary, spec.hop, spec.fps, _narrowed(plain), placed, observed, frames, first)
 
     @classmethod
     def from_text(cls, text: str, tokenizer: HasSpec, boxes: ArrayLike | None = None) -> Self:
@@ -112,8 +104,20 @@ class Tokens:
         """Return the ids of one vocabulary for all levels, one after the other: int64 [hops * tokens per hop].
 
         Level l holds the ids l * vocabulary to (l + 1) * vocabulary - 1. The order is hop, level, time, row, column.
+        Levels that are not there are left out: a hop begins where an id is of level 0. A hop without any is the one id
+        L * vocabulary.
         """
-        return (self.ids + _offsets(self.ids.shape[1], self.vocabulary)).ravel()
+        counts, levels = self.levels, self.ids.shape[1]
+        numbers = (self.ids.astype(np.int64) + _offsets(levels, self.vocabulary)).reshape(len(self), levels, -1)
+        empty = np.array([levels * self.vocabulary])
+        if counts.all():
+            return numbers[np.arange(levels) < counts[:, None]].ravel()
+        return np.concatenate([row[:n].ravel() if n else empty for row, n in zip(numbers, counts, strict=True)])
+
+    @property
+    def levels(self) -> NDArray[np.int64]:
+        """How many levels each hop has: int64 [hops]. Raises ValueError where one is missing before another."""
+        return levels_of(self.ids)
 
     def text(self) -> str:
         """Return the ids as words for a language model: "<m17> <m401> ...", numbers as in `flat`."""
@@ -121,10 +125,11 @@ class Tokens:
 
     def hops(self, track: int = 0) -> Iterator[Hop]:
         """Yield the hops, as of one person of a stream; `captured_ns` is the time of the last frame on the clock."""
-        for row in range(len(self)):
+        for row, count in enumerate(self.levels):
             frame, box = int(self.frames[row]), tuple(map(float, self.boxes[row]))
             captured_ns = round((frame + self.hop - 1) / self.fps * 1e9)
-            yield Hop(track, frame, captured_ns, self.ids[row], box, int(self.observed[row]), bool(self.reset[row]))
+            ids = self.ids[row, :count].astype(np.uint16)
+            yield Hop(track, frame, captured_ns, ids, box, int(self.observed[row]), bool(self.reset[row]))
 
     def __len__(self) -> int:
         """How many hops there are."""
@@ -139,7 +144,7 @@ class Tokens:
             self.vocabulary,
             self.hop,
             self.fps,
-            self.ids[part],
+            _narrowed(self.ids[part]),
             self.boxes[part],
             self.observed[part],
             self.frames[part],
@@ -150,3 +155,42 @@ class Tokens:
 def _offsets(levels: int, vocabulary: int) -> NDArray[np.int64]:
     """Return what is added to the ids of each level: int64 [L, 1, 1, 1]."""
     return (np.arange(levels, dtype=np.int64) * vocabulary)[:, None, None, None]
+
+
+def _narrowed(ids: NDArray[Any]) -> NDArray[np.uint16] | NDArray[np.int32]:
+    """Return ids as uint16; where levels are missing, as int32 with -1."""
+    return ids.astype(np.int32) if ids.size and ids.min() < 0 else ids.astype(np.uint16)
+
+
+def _all_levels(flat: NDArray[np.int64], spec: TokenizerSpec) -> NDArray[np.int64]:
+    """Return the ids of hops that have all levels: int64 [hops, L, t, h, w]."""
+    grid = flat.reshape(-1, *spec.token_grid)
+    plain = grid - _offsets(spec.token_grid[0], spec.vocabulary)
+    if wrong := np.argwhere((plain < 0) | (plain >= spec.vocabulary)).tolist():
+        hop, level = wrong[0][:2]
+        low = level * spec.vocabulary
+        raise ValueError(
+            f"id {grid[tuple(wrong[0])]} at hop {hop}: level {level} of {spec.name} has the ids {low} to "
+            f"{low + spec.vocabulary - 1}"
+        )
+    return plain
+
+
+def _any_levels(flat: NDArray[np.int64], spec: TokenizerSpec) -> NDArray[np.int64]:
+    """Return the ids of hops that have any first levels: int64 [hops, L, 1, 1, 1], -1 for those that are not there."""
+    levels = spec.token_grid[0]
+    level, plain = np.divmod(flat, spec.vocabulary)
+    empty = flat == levels * spec.vocabulary
+    begins = (level == 0) | empty
+    follows = np.concatenate([[False], (level[1:] == level[:-1] + 1) & (level[1:] < levels)])
+    wrong = np.flatnonzero(~(begins | follows))
+    if len(wrong):
+        at = int(wrong[0])
+        raise ValueError(
+            f"id {flat[at]} at place {at}: a hop of {spec.name} is ids of levels 0, 1 and so on, {spec.vocabulary} ids "
+            f"each, or {levels * spec.vocabulary} alone"
+        )
+    grid = np.full((int(begins.sum()), levels), ABSENT, np.int64)
+    there = ~empty
+    grid[np.cumsum(begins)[there] - 1, level[there]] = plain[there]
+    return grid[:, :, None, None, None]

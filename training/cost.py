@@ -36,6 +36,8 @@ from engine.measure.plot import draw_lines
 from engine.measure.timing import Timing, ratio, summary, take_turns
 from engine.measure.work import count_flop
 from engine.session import Backend, Encoder, open_encoder
+from stream.codec.inputs import encoder_inputs
+from stream.codec.rate import FULL
 from stream.motion.heatmap import draw
 from stream.motion.skeleton import Array
 from training.config import find_config, load_config, refusing
@@ -134,11 +136,12 @@ def plans(name: str, config: ModelConfig, scratch: Path, forms: Sequence[Input])
 def _live(encoder: Encoder, keypoints: Array) -> Callable[[], object]:
     """Return a call that takes one step of a stream that has no end."""
     spec, state, go_on = encoder.spec, encoder.init_state(len(keypoints)), np.zeros(len(keypoints), bool)
+    boxes = np.full((len(keypoints), spec.dims + 1), 200.0, np.float32)
 
     def step() -> None:
         nonlocal state
-        x = draw(keypoints, spec.grid, spec.sigma) if spec.input == "heatmaps" else keypoints
-        _, state = encoder.step(x, go_on, state)
+        x, added = encoder_inputs(spec, keypoints, boxes, FULL)
+        _, state = encoder.step(x, go_on, state, **added)
 
     return step
 

@@ -39,8 +39,8 @@ FOLDS = 5
 def histogram(track: Track, vocabulary: int) -> Floats:
     """Return the share of every id of every level in a recording, float64 [L * vocabulary], wherever in the grid."""
     levels = np.moveaxis(track.tokens, 1, 0).astype(np.int64)
-    counts = [np.bincount(level.ravel(), minlength=vocabulary) for level in levels]
-    return np.concatenate([each / each.sum() for each in counts])
+    counts = [np.bincount(level[level >= 0], minlength=vocabulary) for level in levels]
+    return np.concatenate([each / max(1, each.sum()) for each in counts])
 
 
 def joint_features(track: Track) -> Floats:

@@ -4,7 +4,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from engine.session import Decoder, State
 from engine.spec import TokenizerSpec
 from engine.state import join, split
 from stream.codec.encode import Hop
+from stream.codec.inputs import Boxes, Ids, decoder_inputs
 from stream.errors import TokenizerError
 from stream.motion.box import from_box
 from stream.motion.skeleton import Array
@@ -24,6 +25,9 @@ DECODERS = 4
 
 TRACKS = 256
 """People whose decoder state is kept at once, the most recent ones."""
+
+FORETOLD_S = 1.0
+"""Seconds of lost packets over which a predictive decoder goes on; what it foretells of more is not worth having."""
 
 FORGET_S = 60.0
 """Seconds after which the state of somebody not heard of is dropped."""
@@ -37,16 +41,23 @@ class Motion(NamedTuple):
 
 
 def decode_step(
-    decoder: Decoder, ids: NDArray[Any], boxes: Sequence[Sequence[float]], reset: NDArray[np.bool_], state: State
+    decoder: Decoder, ids: Sequence[Ids], boxes: Boxes, reset: NDArray[np.bool_], state: State
 ) -> tuple[list[Motion], State]:
     """Decode one hop of B streams.
 
-    ids: [B, L, t, h, w]; boxes: each (*centre, side); reset: bool [B], this stream begins afresh. Returns the motion
-    of each and the new state.
+    ids: of each, [n, t, h, w]; boxes: each (*centre, side); reset: bool [B], this stream begins afresh. Returns the
+    motion of each and the new state.
     """
-    decoded, state = decoder.step(ids, reset, state)
+    tokens, added = decoder_inputs(decoder.spec, ids, boxes)
+    decoded, state = decoder.step(tokens, reset, state, **added)
     rows = zip(decoded.joints, boxes, decoded.confidence, strict=True)
     return [Motion(from_box(joints, box), confidence) for joints, box, confidence in rows], state
+
+
+def predict_step(decoder: Decoder, boxes: Boxes, reset: NDArray[np.bool_], state: State) -> tuple[list[Motion], State]:
+    """Foretell the next hop of B streams of a predictive tokenizer, within these boxes; else as `decode_step`."""
+    nothing = np.zeros((0, *decoder.spec.token_grid[1:]), np.uint16)
+    return decode_step(decoder, [nothing] * len(boxes), boxes, reset, state)
 
 
 class HopDecoder:
@@ -62,11 +73,11 @@ class HopDecoder:
         people: who they are, by default their tracks.
         """
         keys = [hop.track for hop in hops] if people is None else people
-        reset = np.array([hop.reset or key not in self._states for hop, key in zip(hops, keys, strict=True)])
+        afresh = [_afresh(self.decoder, h.reset, key in self._states) for h, key in zip(hops, keys, strict=True)]
         before = [self._states.get(key) for key in keys]
         states = [self.decoder.init_state(1) if state is None else state for state in before]
-        ids, boxes = np.stack([hop.ids for hop in hops]), [hop.box for hop in hops]
-        motions, state = decode_step(self.decoder, ids, boxes, reset, join(states))
+        ids, boxes = [hop.ids for hop in hops], [hop.box for hop in hops]
+        motions, state = decode_step(self.decoder, ids, boxes, np.array(afresh), join(states))
         self._states.update(zip(keys, split(state, len(hops)), strict=True))
         return motions
 
@@ -80,6 +91,7 @@ class _Person:
     state: State
     seq: int = -1
     heard: float = 0.0
+    box: tuple[float, ...] = ()
 
 
 class StreamDecoder:
@@ -89,8 +101,8 @@ class StreamDecoder:
     tokenizer: use this one; otherwise each packet's own: what was given to `add`, else by the name in its label.
 
     The state starts afresh where a packet says `reset`, for somebody first heard in mid-stream and after lost
-    packets. In the last two cases the motion is approximate until the next `reset`, or until a decoder of
-    finite memory has seen enough.
+    packets; that of a predictive tokenizer goes on over up to a second of them as it probably would have. After either
+    the motion is approximate until the next `reset`, or until the decoder has forgotten what it lacks.
     """
 
     def __init__(self, open_decoder: Callable[[str], Decoder], tokenizer: str | None = None) -> None:
@@ -129,11 +141,25 @@ class StreamDecoder:
         _check_fit(packet, decoder.spec)
         key = (packet.stream, packet.track, packet.epoch, packet.tokenizer)
         person = recall(self._people, key, lambda: _Person(decoder.init_state(1)), TRACKS)
-        reset = np.array([packet.reset or packet.seq != person.seq + 1])
-        (motion,), person.state = decode_step(decoder, packet.ids()[None], [packet.box], reset, person.state)
-        person.seq, person.heard = packet.seq, time.monotonic()
+        lacking = packet.seq - person.seq - 1
+        known = person.seq >= 0 and not packet.reset
+        known = known and (lacking == 0 or self._go_on(decoder, person, lacking, packet))
+        if not known:
+            person.state = decoder.init_state(1)
+        reset = np.array([_afresh(decoder, packet.reset, known)])
+        (motion,), person.state = decode_step(decoder, [packet.ids()], [packet.box], reset, person.state)
+        person.seq, person.heard, person.box = packet.seq, time.monotonic(), packet.box
         self._forget()
         return motion
+
+    @staticmethod
+    def _go_on(decoder: Decoder, person: _Person, lacking: int, packet: Packet) -> bool:
+        """Take somebody's state over lost packets as it probably went; False where it cannot be told."""
+        if not decoder.spec.predictive or not 0 < lacking * packet.hop <= packet.fps * FORETOLD_S:
+            return False
+        for _ in range(lacking):
+            _, person.state = predict_step(decoder, [person.box], np.array([False]), person.state)
+        return True
 
     def _decoder(self, label: str) -> Decoder:
         if label not in self.decoders:
@@ -147,8 +173,16 @@ class StreamDecoder:
             self._people.popitem(last=False)
 
 
+def _afresh(decoder: Decoder, begins: bool, known: bool) -> bool:
+    """Say whether a state is reset: a predictive decoder is told the truth, as it forgets what it lacks by itself."""
+    return begins or not (known or decoder.spec.predictive)
+
+
 def _check_fit(packet: Packet, spec: TokenizerSpec) -> None:
-    if (packet.hop, packet.shape, len(packet.box) - 1) != (spec.hop, spec.token_grid, spec.dims):
+    levels, *rest = packet.shape
+    most, *cells = spec.token_grid
+    fits = levels <= most if spec.predictive else levels == most
+    if not fits or (packet.hop, rest, len(packet.box) - 1) != (spec.hop, cells, spec.dims):
         raise PacketError(
             f"hop {packet.hop}, grid {list(packet.shape)} and unit {packet.unit} do not fit {spec.label}: "
             f"{spec.dims}D, hop {spec.hop}, grid {list(spec.token_grid)}"

@@ -9,20 +9,20 @@ from numpy.typing import NDArray
 from engine.session import Encoder, State
 from engine.state import join, split
 from stream.codec.framing import Framer, HopWindow
+from stream.codec.inputs import Boxes, Ids, encoder_inputs, present
+from stream.codec.rate import FULL, Rate
 from stream.motion.clock import FPS
-from stream.motion.heatmap import draw
 from stream.motion.skeleton import Array
 from stream.sources.base import PoseFrame
-
-Ids = NDArray[np.uint16]
 
 
 @dataclass(frozen=True, slots=True)
 class Hop:
     """One hop of tokens of one person: what becomes a packet.
 
-    frame: tick of the hop's first frame; captured_ns: capture time of its last; ids: uint16 [L, t, h, w];
-    box: (*centre, side) in px or cm; observed: bit i set where frame i was seen; reset: the state began afresh.
+    frame: tick of the hop's first frame; captured_ns: capture time of its last; ids: uint16 [n, t, h, w], of the first
+    n of L levels, all but where a tokenizer is predictive; box: (*centre, side) in px or cm; observed: bit i set where
+    frame i was seen; reset: the state began afresh.
     """
 
     track: int
@@ -34,23 +34,28 @@ class Hop:
     reset: bool
 
 
-def encode_step(encoder: Encoder, keypoints: Array, reset: NDArray[np.bool_], state: State) -> tuple[Ids, State]:
+def encode_step(
+    encoder: Encoder, keypoints: Array, boxes: Boxes, reset: NDArray[np.bool_], state: State, rate: Rate = FULL
+) -> tuple[list[Ids], State]:
     """Encode one hop of B streams.
 
-    keypoints: float32 [B, window, 17, D + 1], box coordinates and presence; reset: bool [B], this stream begins afresh.
-    Returns ids uint16 [B, L, t, h, w] and the new state.
+    keypoints: float32 [B, window, 17, D + 1], box coordinates and presence; boxes: each (*centre, side), px or cm;
+    reset: bool [B], this stream begins afresh; rate: how many levels to use. Returns the ids of each, uint16
+    [n, t, h, w], and the new state.
     """
-    spec = encoder.spec
-    x = draw(keypoints, spec.grid, spec.sigma) if spec.input == "heatmaps" else keypoints
-    encoded, state = encoder.step(x, reset, state)
-    return encoded.tokens.astype(np.uint16), state
+    x, added = encoder_inputs(encoder.spec, keypoints, boxes, rate)
+    encoded, state = encoder.step(x, reset, state, **added)
+    return present(encoded.tokens), state
 
 
 class HopEncoder:
-    """Encodes the hops of any number of people, each with a state of its own."""
+    """Encodes the hops of any number of people, each with a state of their own.
 
-    def __init__(self, encoder: Encoder) -> None:
-        self.encoder = encoder
+    rate: how many levels to use; it may be changed at any time. Raises ValueError for one that the tokenizer lacks.
+    """
+
+    def __init__(self, encoder: Encoder, rate: Rate = FULL) -> None:
+        self.encoder, self.rate = encoder, rate.fit(encoder.spec)
         self._states: dict[Hashable, State] = {}
 
     def encode(self, hops: Sequence[HopWindow], people: Sequence[Hashable] | None = None) -> list[Hop]:
@@ -62,7 +67,8 @@ class HopEncoder:
         before = [self._states.get(key) for key in keys]
         states = [self.encoder.init_state(1) if state is None else state for state in before]
         reset = np.array([hop.reset for hop in hops])
-        ids, state = encode_step(self.encoder, np.stack([hop.keypoints for hop in hops]), reset, join(states))
+        keypoints, placed = np.stack([hop.keypoints for hop in hops]), np.stack([hop.box for hop in hops])
+        ids, state = encode_step(self.encoder, keypoints, placed, reset, join(states), self.rate)
         self._states.update(zip(keys, split(state, len(hops)), strict=True))
         return [
             Hop(h.track, h.frame, h.captured_ns, ids[row], tuple(map(float, h.box)), h.observed, h.reset)
@@ -78,13 +84,22 @@ class Pipeline:
     """Encodes the people of a source. Same frames in, same hops out, however they are paced.
 
     fps: of the fixed clock. keyframe: hops after which a person's state is reset so that readers can start exactly
-    there; 0 for never.
+    there; 0 for never. rate: as of `HopEncoder`.
     """
 
-    def __init__(self, encoder: Encoder, fps: float = FPS, keyframe: int = 0) -> None:
+    def __init__(self, encoder: Encoder, fps: float = FPS, keyframe: int = 0, rate: Rate = FULL) -> None:
         spec = encoder.spec
         self._framer = Framer(spec.window, spec.hop, spec.dims, fps, keyframe)
-        self._encoder = HopEncoder(encoder)
+        self._encoder = HopEncoder(encoder, rate)
+
+    @property
+    def rate(self) -> Rate:
+        """How many levels hops take from now on."""
+        return self._encoder.rate
+
+    @rate.setter
+    def rate(self, rate: Rate) -> None:
+        self._encoder.rate = rate.fit(self._encoder.encoder.spec)
 
     @property
     def surplus(self) -> int:

@@ -182,7 +182,7 @@ def decode(frame: bytes, vocabulary: int | None = None) -> Packet:
 
 def check_ids(packet: Packet, vocabulary: int) -> None:
     """Raise PacketError unless every id of the packet is below `vocabulary`."""
-    if (highest := int(packet.ids().max())) >= vocabulary:
+    if (highest := int(packet.ids().max(initial=0))) >= vocabulary:
         raise PacketError(f"id {highest} is outside the vocabulary of {vocabulary}")
 
 

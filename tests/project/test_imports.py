@@ -17,7 +17,7 @@ PACKAGES = ("engine", "stream", "training")
 ALLOWED = {
     "engine": (),
     "stream": ("engine",),
-    "training": ("engine", "stream.motion", "stream.tokenizer"),
+    "training": ("engine", "stream.motion", "stream.codec", "stream.tokenizer"),
 }
 """What each package may import besides itself."""
 

@@ -67,3 +67,27 @@ def test_what_is_not_whole_is_named() -> None:
         Tokens.from_flat([1] * 64, KIND, np.ones((2, 3)))
     with pytest.raises(ValueError, match="no hops"):
         Tokens.from_hops([], KIND)
+
+
+PREDICTIVE = Kind(msgspec.structs.replace(KIND.spec, kind="predictive", vocabulary=16, token_grid=(3, 1, 1, 1)))
+
+
+@given(hops=st.lists(st.lists(st.integers(0, 15), max_size=3), min_size=1, max_size=8))
+def test_levels_left_out_come_back_exactly(hops: list[list[int]]) -> None:
+    words = [n * 16 + i for hop in hops for n, i in enumerate(hop)] if all(hops) else None
+    flat = [each for hop in hops for each in ([n * 16 + i for n, i in enumerate(hop)] or [48])]
+    tokens = Tokens.from_flat(flat, PREDICTIVE)
+    assert tokens.levels.tolist() == [len(hop) for hop in hops]
+    assert tokens.ids.dtype == (np.uint16 if min(map(len, hops)) == 3 else np.int32)
+    assert tokens.flat().tolist() == flat
+    assert words is None or words == flat
+    again = Tokens.from_text(tokens.text(), PREDICTIVE)
+    np.testing.assert_array_equal(again.ids, tokens.ids)
+    gathered = Tokens.from_hops(list(tokens.hops()), PREDICTIVE)
+    np.testing.assert_array_equal(gathered.ids, tokens.ids)
+
+
+@pytest.mark.parametrize("flat", [[16], [0, 32], [0, 16, 17], [48, 16], [49], [-1], [0, 16, 32, 48, 64]])
+def test_levels_out_of_order_are_named(flat: list[int]) -> None:
+    with pytest.raises(ValueError, match=r"id -?\d+ at place \d: a hop of .* levels 0, 1 and so on, 16 .* 48 alone"):
+        Tokens.from_flat(flat, PREDICTIVE)

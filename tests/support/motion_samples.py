@@ -19,7 +19,7 @@ class Echo:
     def __init__(self, hop: int, off: float = 0.0) -> None:
         self.hop, self.off = hop, off
 
-    def roundtrip(self, keypoints: Array) -> tuple[NDArray[np.integer], Array]:
+    def roundtrip(self, keypoints: Array, boxes: Array) -> tuple[NDArray[np.integer], Array]:
         hops = keypoints.shape[1] // self.hop
         moved = keypoints[..., :-1].copy()
         moved[..., 0] += self.off

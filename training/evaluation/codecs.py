@@ -7,33 +7,41 @@ import numpy as np
 from engine.errors import TokenizerError
 from engine.session import Backend, Decoder, Encoder, open_decoder, open_encoder
 from engine.spec import load_tokenizer
+from stream.codec.encode import encode_step
+from stream.codec.inputs import decoder_inputs, padded
+from stream.codec.rate import FULL, Rate
 from stream.motion.skeleton import Array
-from stream.tokenizer import decode_step, encode_step
 from training.evaluation.roundtrip import Codec, DrawingCodec, Sizes, Tokens, sizes_of
 from training.run.folder import is_run
 
 
 class EngineCodec:
-    """An exported tokenizer as a codec."""
+    """An exported tokenizer as a codec. rate: of a predictive one; ValueError where it has no such rate."""
 
-    def __init__(self, encoder: Encoder, decoder: Decoder) -> None:
-        self.encoder, self.decoder = encoder, decoder
+    def __init__(self, encoder: Encoder, decoder: Decoder, rate: Rate = FULL) -> None:
         spec = encoder.spec
+        self.encoder, self.decoder, self.rate = encoder, decoder, rate.fit(spec)
         if spec.window != spec.hop:
             raise TokenizerError(f"{spec.name}: windows that overlap are not evaluated; evaluate its training run")
 
-    def roundtrip(self, keypoints: Array) -> tuple[Tokens, Array]:
+    def at(self, rate: Rate) -> "EngineCodec":
+        """Return the same tokenizer at another rate."""
+        return EngineCodec(self.encoder, self.decoder, rate)
+
+    def roundtrip(self, keypoints: Array, boxes: Array) -> tuple[Tokens, Array]:
         """See `training.evaluation.roundtrip.Codec`."""
         spec = self.encoder.spec
         there, back = self.encoder.init_state(1), self.decoder.init_state(1)
-        go_on, inside = np.zeros(1, bool), (*[0.5] * spec.dims, 1.0)  # box coordinates stay what they are
-        tokens, joints = [], []
-        for start in range(0, keypoints.shape[1], spec.hop):
-            ids, there = encode_step(self.encoder, keypoints[:, start : start + spec.hop], go_on, there)
-            (motion,), back = decode_step(self.decoder, ids, [inside], go_on, back)
-            tokens.append(ids[0])
-            joints.append(motion.joints)
-        return np.stack(tokens), np.concatenate(joints)[None]
+        ids, joints = [], []
+        for hop, box in enumerate(boxes):
+            begins = np.array([hop == 0])
+            window = keypoints[:, hop * spec.hop : (hop + 1) * spec.hop]
+            coded, there = encode_step(self.encoder, window, box[None], begins, there, self.rate)
+            tokens, added = decoder_inputs(spec, coded, box[None])
+            decoded, back = self.decoder.step(tokens, begins, back, **added)
+            ids += coded
+            joints.append(decoded.joints[0])
+        return padded(ids, spec.token_grid[0]), np.concatenate(joints)[None]
 
 
 def open_codec(what: str | Path, backend: Backend = "auto") -> tuple[Codec | DrawingCodec, Sizes]:

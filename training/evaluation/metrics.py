@@ -153,20 +153,24 @@ def token_metrics(tokens: NDArray[np.integer], vocabulary: int, hops_per_second:
     bits per id; bits_per_second_entropy: the same under an ideal coder that knows, for every place of the grid by
     itself, how often each id occurs there in this very set, and nothing of the past (first-order entropy per place).
     Telling the coder these frequencies is not counted, so short recordings look cheaper than they are.
+    Tokens of -1 are levels that are left out: they cost nothing, but where hops differ in levels, how many there are
+    does, in whole bits and under the ideal coder.
 
-    Raises ValueError where there is no token or one beyond the vocabulary.
+    Raises ValueError where there is no hop or a token beyond the vocabulary.
     """
     flat = tokens.reshape(len(tokens), int(np.prod(tokens.shape[1:]))).astype(np.int64)
-    if not flat.size or not 0 <= flat.min() <= flat.max() < vocabulary:
+    if not flat.size or not -1 <= flat.min() <= flat.max() < vocabulary:
         raise ValueError(f"tokens must be some ids in 0..{vocabulary - 1}")
-    places = flat.shape[1]
-    levels = [np.bincount(level.ravel(), minlength=vocabulary) for level in np.moveaxis(tokens, 1, 0)]
-    per_hop = sum(entropy(np.bincount(column)) for column in flat.T)
+    there = (flat >= 0).sum(axis=1)
+    places, told = float(there.mean()), tokens.shape[1].bit_length() if np.ptp(there) else 0
+    levels = [np.bincount(level[level >= 0], minlength=vocabulary) for level in np.moveaxis(tokens, 1, 0)]
+    levels = [counts for counts in levels if counts.any()]
+    per_hop = sum(entropy(np.unique(column, return_counts=True)[1]) for column in flat.T)
     return {
-        "vocabulary_used": float(np.mean([(counts > 0).sum() for counts in levels])),
-        "perplexity": float(np.mean([2 ** entropy(counts) for counts in levels])),
+        "vocabulary_used": float(np.mean([(counts > 0).sum() for counts in levels] or 0)),
+        "perplexity": float(np.mean([2 ** entropy(counts) for counts in levels] or 1)),
         "tokens_per_second": places * hops_per_second,
-        "bits_per_second": places * (vocabulary - 1).bit_length() * hops_per_second,
+        "bits_per_second": (places * (vocabulary - 1).bit_length() + told) * hops_per_second,
         "bits_per_second_entropy": per_hop * hops_per_second,
     }
 

@@ -98,7 +98,7 @@ class JointCodec:
     def __init__(self, network: TokenizerNetwork) -> None:
         self.network = network
 
-    def roundtrip(self, keypoints: Array) -> tuple[Tokens, Array]:
+    def roundtrip(self, keypoints: Array, boxes: Array) -> tuple[Tokens, Array]:
         """See `training.evaluation.roundtrip.Codec`."""
         c = self.network.config
         x = torch.from_numpy(keypoints).to(next(self.network.parameters()).device)

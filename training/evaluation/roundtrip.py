@@ -21,12 +21,18 @@ S = TypeVar("S", bound=np.generic)
 
 Tokens = NDArray[np.integer]
 
+PICTURE_GRID, PICTURE_SIGMA = 64, 2.0
+"""Of the heatmaps by which a predictive tokenizer, which has none of its own, is judged: those of heatmap2d-f8."""
+
 
 class Codec(Protocol):
     """Something that turns keypoints into tokens and tokens into joints."""
 
-    def roundtrip(self, keypoints: Array) -> tuple[Tokens, Array]:
-        """keypoints float32 [1, T, 17, D + 1], T whole hops -> tokens [hops, L, ...], joints [1, T, 17, D]."""
+    def roundtrip(self, keypoints: Array, boxes: Array) -> tuple[Tokens, Array]:
+        """keypoints float32 [1, T, 17, D + 1], T whole hops -> tokens [hops, L, ...], joints [1, T, 17, D].
+
+        boxes: [hops, D + 1], (*centre, side) in cm; tokens are -1 for levels that are left out.
+        """
 
 
 @dataclass(frozen=True)
@@ -56,9 +62,9 @@ class Track:
 
     truth, decoded: [T, J, D]; known: [T, J], the joints that were measured and went in; keypoints: [T, J, D + 1], in
     the box, as the encoder got them; placed: [T, J, D], in the box, as the decoder gave them; side: [T, J], of the
-    box; tokens: [hops, L, ...], L levels. J = 17, or those of several cameras one after the other. Where only heatmaps
-    come out, `decoded` and `placed` are not a number. maps: what should have been drawn and what was, [P, T, G, G]
-    each, None where the codec decodes joints.
+    box; tokens: [hops, L, ...], L levels, -1 where one is left out. J = 17, or those of several cameras one after the
+    other. Where only heatmaps come out, `decoded` and `placed` are not a number. maps: what should have been drawn and
+    what was, [P, T, G, G] each, None where the codec decodes joints.
     """
 
     name: str
@@ -140,7 +146,7 @@ def run_clip(
         tokens, maps = drawn.tokens, (drawn.truth, drawn.decoded)
         placed = np.full_like(keypoints[..., :-1], np.nan) if drawn.joints is None else drawn.joints[0]
     else:
-        tokens, found = codec.roundtrip(keypoints[None])
+        tokens, found = codec.roundtrip(keypoints[None], window.boxes[0])
         placed = found[0]
     by_frame = _side_by_side(np.repeat(np.repeat(window.boxes, hop, axis=1)[:, :, None], J, axis=2))
     centre, side = by_frame[..., :-1], by_frame[..., -1]
@@ -204,7 +210,8 @@ class Sizes:
 
 def sizes_of(spec: TokenizerSpec) -> Sizes:
     """Return the sizes of an exported tokenizer."""
-    return Sizes(spec.label, spec.dims, spec.hop, spec.grid, spec.sigma, spec.vocabulary, spec.fps)
+    drawn = (PICTURE_GRID, PICTURE_SIGMA) if spec.predictive else (spec.grid, spec.sigma)
+    return Sizes(spec.label, spec.dims, spec.hop, *drawn, spec.vocabulary, spec.fps)
 
 
 def combined(keypoints: Array, grid: int, sigma: float) -> Array:

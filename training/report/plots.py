@@ -67,7 +67,7 @@ def codebook(tokens: Tokens, sizes: Sizes, title: str, file: Path) -> Path:
     """
     flat, levels = tokens.reshape(len(tokens), -1), np.moveaxis(tokens, 1, 0).astype(np.int64)
     ids = len(levels) * sizes.vocabulary
-    counts = np.concatenate([np.bincount(level.ravel(), minlength=sizes.vocabulary) for level in levels])
+    counts = np.concatenate([np.bincount(level[level >= 0], minlength=sizes.vocabulary) for level in levels])
     share = np.sort(counts)[::-1] / counts.sum() * ids
     bits = np.array([entropy(np.unique(column, return_counts=True)[1]) for column in flat.T])
     figure = Figure(figsize=(10, 4), layout="constrained")

@@ -134,7 +134,7 @@ def test_every_level_has_a_vocabulary_of_its_own() -> None:
     assert found["bits_per_second_entropy"] == 6
 
 
-@pytest.mark.parametrize("tokens", [np.zeros((0, 1, 4), int), np.full((3, 1, 4), 512), np.full((3, 1, 4), -1)])
+@pytest.mark.parametrize("tokens", [np.zeros((0, 1, 4), int), np.full((3, 1, 4), 512), np.full((3, 1, 4), -2)])
 def test_tokens_beyond_the_vocabulary_are_refused(tokens: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"ids in 0\.\.511"):
         metrics.token_metrics(tokens, 512, 3.75)
