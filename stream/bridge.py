@@ -8,7 +8,7 @@ if __name__ == "__main__":  # before the slow imports
 import sys
 import threading
 import time
-from collections import Counter
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import ClassVar
@@ -20,12 +20,16 @@ from engine.command.messages import LogFormat, say
 from stream.client import TokenStream
 from stream.command.service import Service
 from stream.errors import SilenceError, TokenizerError
-from stream.sinks.base import Sink
+from stream.jetstream.address import check_reader, parse_address, shown
+from stream.sinks.base import Target
+from stream.sinks.jetstream import JetStreamTarget
+from stream.sinks.live import Live
 from stream.sinks.lsl import LslSink
 from stream.sinks.mcap import McapSink
 from stream.sinks.mqtt import MqttSink
 from stream.sinks.osc import OscSink
-from stream.wire.packets import Goodbye, Packet, check_stream_name
+from stream.subscribe.account import Key
+from stream.wire.packets import check_stream_name
 from stream.wire.security import Security
 
 POLL_S = 0.1
@@ -34,9 +38,9 @@ POLL_S = 0.1
 
 @dataclass(frozen=True)
 class Config:
-    """Read packets of motion tokens, decode them and hand them on: to OSC, LSL, MQTT or an MCAP file."""
+    """Read packets of motion tokens, decode them and hand them on: to OSC, LSL, MQTT, an MCAP file or NATS."""
 
-    EXITS: ClassVar = (5, 6, 8, 10, 11, 12, 14)
+    EXITS: ClassVar = (5, 6, 8, 9, 10, 11, 12, 14)
 
     connect: str = "tcp://127.0.0.1:5555"
     """Address of the producer, tcp://HOST:PORT or ipc://PATH."""
@@ -48,6 +52,9 @@ class Config:
     """Publish packets as JSON to this broker, mqtt[s]://[USER:PASSWORD@]HOST[:PORT][/PREFIX]."""
     mcap: str | None = None
     """Record packets and skeletons to this new MCAP file, for Foxglove."""
+    nats: str | None = None
+    """Keep packets at these brokers, for many readers: nats://HOST[:PORT][,HOST...][?replicas=3&hours=24&creds=FILE],
+    or tls:// (docs/nats.md). Every packet once, in order, however long the brokers are away; it goes alone."""
     stream: str | None = None
     """Only the stream of this name."""
     once: bool = False
@@ -75,8 +82,14 @@ class Config:
             split_osc(self.osc)
         if self.mqtt is not None:
             check_mqtt(self.mqtt)
-        if not (self.osc or self.lsl or self.mqtt or self.mcap):
-            raise ValueError("nowhere to hand packets on to: give --osc, --lsl, --mqtt or --mcap")
+        check_reader(self.connect, decode=self.nats is None)
+        live = self.osc or self.lsl or self.mqtt or self.mcap
+        if self.nats is not None:
+            parse_address(self.nats, "writer")
+            if live or self.tokenizer:
+                raise ValueError("--nats keeps every packet, the others are live: run a bridge of its own for each")
+        elif not live:
+            raise ValueError("nowhere to hand packets on to: give --osc, --lsl, --mqtt, --mcap or --nats")
         Security(self.keys, self.server_key, self.insecure)
 
 
@@ -85,46 +98,50 @@ EXAMPLES = """
   python -m stream.bridge --lsl --stream camera
   python -m stream.bridge --mqtt mqtt://broker:1883/studio
   python -m stream.bridge --mcap session.mcap --once
+  python -m stream.bridge --connect tcp://camera:5555 --nats "nats://a,b,c?replicas=3"
 """
 
 
-def main(config: Config, stop: threading.Event) -> None:
-    """Hand packets on until stopped, or with `once` until the producer ends."""
+def main(config: Config, stop: threading.Event, since: Mapping[Key, int] | None = None) -> None:
+    """Hand packets on until stopped, or with `once` until the producer ends. since: what is not to be missed."""
     with ExitStack() as resources:
         with starting():
-            sinks = open_sinks(config, resources)
+            target = _open_target(config)
+            resources.callback(target.close)
             stream = resources.enter_context(
                 TokenStream(
                     config.connect,
                     config.stream,
-                    decode=any(sink.decodes for sink in sinks),
+                    decode=target.decodes,
                     tokenizer=config.tokenizer,
                     security=Security(config.keys, config.server_key, config.insecure),
+                    since={**(since or {}), **target.since(config.stream)},
                 )
             )
         service = Service()
-        service.ready(f"bridging {config.connect}")
+        service.ready(f"bridging {shown(config.connect)}")
         resources.callback(service.stopping)
-        _bridge(config, stream, sinks, service, stop)
+        _bridge(config, stream, target, service, stop)
 
 
-def open_sinks(config: Config, resources: ExitStack) -> list[Sink]:
-    """Open what the flags ask for; `resources` closes it."""
-    sinks: list[Sink] = []
-
-    def add(sink: Sink) -> None:
-        sinks.append(sink)
-        resources.callback(sink.close)
-
-    if config.osc:
-        add(OscSink(*split_osc(config.osc)))
-    if config.lsl:
-        add(LslSink())
-    if config.mqtt:
-        add(MqttSink(config.mqtt))
-    if config.mcap:
-        add(McapSink(config.mcap))
-    return sinks
+def _open_target(config: Config) -> Target:
+    """Open what the flags ask for."""
+    if config.nats is not None:
+        return JetStreamTarget(parse_address(config.nats, "writer"))
+    live = Live()
+    try:
+        if config.osc:
+            live.add(OscSink(*split_osc(config.osc)))
+        if config.lsl:
+            live.add(LslSink())
+        if config.mqtt:
+            live.add(MqttSink(config.mqtt))
+        if config.mcap:
+            live.add(McapSink(config.mcap))
+    except BaseException:
+        live.close()
+        raise
+    return live
 
 
 def split_osc(address: str) -> tuple[str, int]:
@@ -147,16 +164,17 @@ def check_mqtt(address: str) -> None:
         raise ValueError(f"--mqtt: {told}")
 
 
-def _bridge(config: Config, stream: TokenStream, sinks: list[Sink], service: Service, stop: threading.Event) -> None:
-    packets: Counter[str] = Counter()
-    epochs: dict[str, bytes] = {}
+def _bridge(config: Config, stream: TokenStream, target: Target, service: Service, stop: threading.Event) -> None:
     heard_at = time.monotonic()
     while not stop.is_set() and not (config.once and stream.ended):
         service.beat()
+        if not target.room(POLL_S):
+            heard_at = time.monotonic()
+            continue
         try:
             heard = stream.poll(POLL_S)
         except TokenizerError as error:
-            if not packets:
+            if not target.packets:
                 raise
             say(str(error), "bridge")  # of one sender: the others go on
             continue
@@ -164,22 +182,15 @@ def _bridge(config: Config, stream: TokenStream, sinks: list[Sink], service: Ser
             if stream.opening:
                 heard_at = time.monotonic()
             if config.timeout and time.monotonic() - heard_at > config.timeout and not stream.ended:
-                raise SilenceError(f"nothing heard at {config.connect} for {config.timeout:g} s: is a producer there?")
+                raise SilenceError(
+                    f"nothing heard at {shown(config.connect)} for {config.timeout:g} s: is a producer there?"
+                )
             continue
         heard_at = time.monotonic()
-        message = heard.message
-        new_run = epochs.get(message.stream, message.epoch) != message.epoch
-        epochs[message.stream] = message.epoch
-        if new_run or isinstance(message, Goodbye):
-            for sink in sinks:
-                sink.gone(message.stream)
-        if isinstance(message, Packet):
-            if not packets[message.stream]:
-                say(f"{message.stream}: the first packet is handed on", "bridge")
-            packets[message.stream] += 1
-            for sink in sinks:
-                sink.packet(heard)
-    say(f"{packets.total()} packets handed on", "ended", packets=packets.total())
+        target.take(heard)
+    gaps = stream.total.gaps
+    lost = f"; {gaps} were lost before, and the producer does not have them any more" if gaps else ""
+    say(f"{target.packets} packets handed on{lost}", "ended", packets=target.packets, lost=gaps)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,13 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Self
 
-import zmq
-
 from engine.session import Decoder, open_decoder
 from stream.codec.decode import Motion, StreamDecoder
 from stream.errors import SilenceError, TokenizerError
+from stream.jetstream.address import check_reader, is_nats, parse_address, shown
 from stream.subscribe.account import Account, Counters, Key, Lost, StreamState
 from stream.subscribe.heard import Clock, Heard
-from stream.subscribe.link import EVENTS, LINK, LinkKeeper
+from stream.subscribe.inlet import Inlet, SocketInlet
 from stream.subscribe.opening import Opener
 from stream.subscribe.reorder import Order
 from stream.subscribe.repair import Handling, Repairer
@@ -29,12 +28,8 @@ from stream.wire.packets import (
     packet_topic,
 )
 from stream.wire.security import OPEN, Security
-from stream.wire.sockets import close_socket, open_socket
 
 __all__ = ["Clock", "Counters", "Heard", "Lost", "StreamState", "TokenStream"]
-
-MAX_MESSAGE = 1024 * 1024
-"""Bytes from which on libzmq drops the link to the sender instead of taking a message in."""
 
 PREPARATION = 1.0
 """Seconds for which a reader that decodes waits to hear with what, before it asks for packets all the same."""
@@ -49,7 +44,8 @@ BEAT = 0.1
 class TokenStream:
     """Reads packets of tokens; iterate over it, or `poll` for control messages too.
 
-    connect: the producer's address. stream, track: hear only these. Reconnects by itself for as long as it is open.
+    connect: the producer's address, or where packets are kept for many: nats://... (docs/nats.md). stream, track: hear
+    only these. Reconnects by itself for as long as it is open.
 
     once: iteration ends when the producers of all streams heard have said goodbye, else it goes on with the next run.
     timeout: seconds of silence after which iteration raises SilenceError, or ends if all had said goodbye; None to wait
@@ -92,8 +88,9 @@ class TokenStream:
             check_stream_name(stream)
         if max_lag is not None and not max_lag > 0:
             raise ValueError(f"max_lag {max_lag}: seconds above 0")
+        check_reader(connect, decode)
         self._track, self._max_lag = track, max_lag
-        self._once, self._timeout, self._address = once, timeout, connect
+        self._once, self._timeout, self._address = once, timeout, shown(connect)
         self.heard_at: float | None = None
         """When the last valid message came, on the monotonic clock; None before the first."""
         self._account = Account()
@@ -106,19 +103,14 @@ class TokenStream:
         if self._decoder:
             self._decoder.prepare()
         self._opener = Opener(self._decoder, security) if self._decoder else None
-        options = LINK | {
-            zmq.LINGER: 0,
-            zmq.MAXMSGSIZE: MAX_MESSAGE,
-            # Heartbeats are the producer's; the `LinkKeeper` finds a cut link here.
-            zmq.HEARTBEAT_IVL: 0,
-        }
-        self._socket = open_socket(zmq.SUB, connect, options, security, EVENTS)
-        self._link = LinkKeeper(self._socket, connect)
+        self._inlet = _open_inlet(connect, stream, security)
         self._repairer = (
-            Repairer(self._order, connect, since or {}, track, decode, max_lag, security) if repair else None
+            Repairer(self._order, connect, since or {}, track, decode, max_lag, security)
+            if repair and not is_nats(connect)  # where nothing is missing
+            else None
         )
         # Packets last: a producer that waits for their subscription then knows that it has all of them.
-        self._socket.subscribe(b"ctl/" if stream is None else control_topic(stream))
+        self._inlet.subscribe(b"ctl/" if stream is None else control_topic(stream))
         self._packet_topic = b"tok/"
         if stream is not None:
             self._packet_topic = f"tok/{stream}/".encode() if track is None else packet_topic(stream, track)
@@ -145,7 +137,7 @@ class TokenStream:
     @property
     def reconnects(self) -> int:
         """How often a dead link was taken up anew."""
-        return self._link.reconnects
+        return self._inlet.reconnects
 
     @property
     def waiting(self) -> int:
@@ -184,7 +176,7 @@ class TokenStream:
                 if time.monotonic() > deadline:
                     return None
                 continue
-            parts = self._socket.take()
+            parts = self._inlet.take()
             if parts:
                 self._accept(parts)
             self._tend(drained=not parts)
@@ -208,7 +200,7 @@ class TokenStream:
             self._opener.close()
         if self._repairer:
             self._repairer.close()
-        close_socket(self._socket, linger_ms=0)
+        self._inlet.close()
 
     def __iter__(self) -> Iterator[Packet]:
         """Yield packets for as long as the caller wants them, across restarts of the producer unless `once` is set.
@@ -252,7 +244,7 @@ class TokenStream:
             self._count_invalid(frame)
             return
         self.heard_at = monotonic / 1e9
-        restored = self._link.on_message(message.interval if isinstance(message, Status) else None)
+        restored = self._inlet.on_message(message.interval if isinstance(message, Status) else None)
         if restored and self._repairer:
             self._repairer.on_link_restored()
         if isinstance(message, Packet) and self._track not in (None, message.track):
@@ -262,7 +254,9 @@ class TokenStream:
         if isinstance(message, Status) and not self._subscribed:
             self._prepare(message)
         heard = Heard(message, frame, wall, monotonic, clock=handling.clock)
-        if isinstance(message, Packet):
+        if isinstance(message, Packet) and self._inlet.shares:
+            self._order.ready.append(heard)
+        elif isinstance(message, Packet):
             self._order.arrive(heard, handling.hold, handling.first)
         elif isinstance(message, Goodbye):
             self._farewells[message.stream] = heard
@@ -279,31 +273,26 @@ class TokenStream:
         self._subscribe_by = 0.0
 
     def _subscribe(self) -> None:
-        self._socket.subscribe(self._packet_topic)
+        self._inlet.subscribe(self._packet_topic)
         self._subscribed = True
 
     def _tend(self, drained: bool) -> None:
         if not self._subscribed and not self.opening and time.monotonic() > self._subscribe_by:
             self._subscribe()
         # A reader that was too slow hears the stream again once it has caught up by asking.
-        inflow = self._socket.inflow
-        away = inflow is not None and inflow.full
+        away = self._inlet.away
         if drained:
-            self._link.mend()
+            self._inlet.mend()
         if self._repairer:
-            self._repairer.step(drained, self._link.silent and not away)
-        if inflow and away and drained and (self._repairer is None or self._repairer.catch_up()):
-            inflow.reopen()
+            self._repairer.step(drained, self._inlet.silent and not away)
+        if away and drained and (self._repairer is None or self._repairer.catch_up()):
+            self._inlet.reopen()
         for stream in [name for name in self._farewells if not self._order.lacks(name)]:
             self._order.ready.append(self._farewells.pop(stream))
 
     def _wait(self, seconds: float) -> None:
-        poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
-        if self._repairer:
-            for client in self._repairer.clients.values():
-                poller.register(client.socket, zmq.POLLIN)
-        poller.poll(max(0, int(seconds * 1000)) + 1)
+        clients = self._repairer.clients.values() if self._repairer else ()
+        self._inlet.wait(seconds, [client.socket for client in clients])
 
     def _next(self, deadline: float) -> Heard | None:
         """Return the next message that is to be handed to the reader, None if there is none now."""
@@ -367,3 +356,11 @@ class TokenStream:
         name = frame[4:69].partition(b"\0")[0].partition(b"/")[0].decode("ascii", "replace")
         if name in self.streams:
             self.streams[name].counters.invalid += 1
+
+
+def _open_inlet(connect: str, stream: str | None, security: Security) -> Inlet:
+    if not is_nats(connect):
+        return SocketInlet(connect, security)
+    from stream.jetstream.inlet import JetStreamInlet  # only there: it needs an extra
+
+    return JetStreamInlet(parse_address(connect, "reader"), stream)

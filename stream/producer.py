@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from engine.command.cli import run
+from engine.command.extras import need_package
 from engine.command.lifecycle import starting
 from engine.command.messages import LogFormat
 from engine.session import Backend, Encoder, Precision, open_encoder
 from engine.spec import TokenizerFiles, load_tokenizer
+from stream.command.companion import Companion
 from stream.command.gauges import show_control, show_run, show_writer
 from stream.command.heap import share_heap
 from stream.command.metrics import Monitor, split_address
@@ -25,6 +27,7 @@ from stream.command.run import Pace, Run
 from stream.command.service import Service
 from stream.command.source import SourceFlags, open_source
 from stream.errors import TokenizerError
+from stream.jetstream.address import parse_address
 from stream.log.background import LogWriter
 from stream.log.reader import LogReader
 from stream.publish.beside import BesidePublisher
@@ -33,9 +36,11 @@ from stream.publish.history import SECONDS
 from stream.publish.outlet import LINGER, QUEUED
 from stream.publish.publisher import STATUS_INTERVAL, Publisher
 from stream.sources.base import PoseSource
-from stream.view.process import PageProcess
 from stream.wire.packets import check_stream_name
 from stream.wire.security import Security
+
+BRIDGED_S = 4.0
+"""Seconds that brokers have at the end to take what they have not."""
 
 LATENCY = "the capture of a hop's last frame to the publication of its tokens"
 
@@ -55,7 +60,7 @@ class Config(SourceFlags):
             "pose", "pose_size", "pose_model", "focal", "smooth", "duration",
         ),
         "tokenizer": ("dims", "backend", "precision", "keyframe"),
-        "network": ("control", "history", "keys", "insecure", "stream", "wait"),
+        "network": ("control", "history", "keys", "insecure", "stream", "wait", "nats"),
         "keeping and watching": ("view", "with_joints", "with_picture", "log", "metrics", "log_format"),
     }  # fmt: skip
 
@@ -82,6 +87,9 @@ class Config(SourceFlags):
     """Name of the stream in topics and packets; by default the kind of the source."""
     wait: float = 0.0
     """Wait up to so many seconds for a first subscriber before starting, so that it misses nothing."""
+    nats: str | None = None
+    """Keep the packets at these brokers too (python -m stream.bridge --nats), from a process of its own beside the
+    stream: nats://HOST[:PORT][,HOST...][?replicas=3&hours=24&creds=FILE]."""
     keyframe: float = 0.0
     """Reset every person's state at least each so many seconds, for readers that join late; 0 for never."""
     view: bool = False
@@ -108,6 +116,8 @@ class Config(SourceFlags):
             raise ValueError("--wait, --keyframe and --history are seconds, 0 or more")
         if self.metrics is not None:
             split_address(self.metrics)
+        if self.nats is not None:
+            parse_address(self.nats, "writer")
         if self.with_picture and (self.calibration or not (self.camera or self.video)):
             raise ValueError("--with-picture goes with one --camera or --video: nothing else has a picture")
         if (self.with_joints or self.with_picture) and self.rate == "max":
@@ -159,6 +169,8 @@ def main(config: Config, stop: threading.Event) -> None:
         control = _open_control(config, publisher, tokenizer, resources)
         # First the stream ends, then the control socket: readers hear at the goodbye what they lack.
         resources.callback(control.close, quiet=FAREWELL)
+        if config.nats is not None:
+            _bridge(config.nats, config, publisher, monitor, resources)
         resources.callback(publisher.close, QUEUED if config.bounded else LINGER, stop)
         started = _start_lines(config, encoder, source, publisher)
         for line in started:
@@ -167,9 +179,7 @@ def main(config: Config, stop: threading.Event) -> None:
             show_control(monitor, control.counters)
             report.say(f"metrics and health at http://{monitor.address}/metrics and /health")
         if config.view:
-            resources.enter_context(
-                PageProcess(publisher.address, publisher.stream, config.security, config.log_format)
-            )
+            resources.enter_context(_beside("stream.view.__main__", "no live page", config, publisher))
         service = Service()
         service.ready(started[0])
         resources.callback(service.stopping)
@@ -183,6 +193,26 @@ def main(config: Config, stop: threading.Event) -> None:
         if monitor:
             show_run(monitor, run)
         run.go(stop, service, control)
+
+
+def _beside(
+    module: str, without: str, config: Config, publisher: Publisher, *more: object, **flags: object
+) -> Companion:
+    return Companion(
+        module, without, publisher.address, publisher.stream, config.security, config.log_format, *more, **flags
+    )
+
+
+def _bridge(nats: str, config: Config, publisher: Publisher, monitor: Monitor | None, resources: ExitStack) -> None:
+    """Keep the packets at brokers: all of this run, also those from before the bridge stands."""
+    need_package("nats")
+    all_of_it = {(publisher.stream, 0, publisher.epoch): -1}
+    bridge = resources.enter_context(
+        _beside("stream.bridge", "not all is at the brokers", config, publisher, all_of_it, nats=nats, once=True)
+    )
+    resources.callback(bridge.finish, BRIDGED_S)
+    if monitor:
+        monitor.check("nats", lambda: None if bridge.alive else "the bridge to the brokers has ended: see its message")
 
 
 def _open_log(path: str, report: Report, monitor: Monitor | None, resources: ExitStack) -> LogWriter:

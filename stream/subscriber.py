@@ -24,6 +24,7 @@ from stream.command.output import Output
 from stream.command.waiting import Waiting
 from stream.errors import SilenceError, TokenizerError
 from stream.files.json_line import json_line
+from stream.jetstream.address import check_reader
 from stream.log.writer import LOCKED, TokenLog
 from stream.subscribe.account import STREAMS, Key
 from stream.wire.packets import Goodbye, Message, Packet, check_stream_name
@@ -56,7 +57,8 @@ class Config:
     }
 
     connect: str = "tcp://127.0.0.1:5555"
-    """Address of the producer, tcp://HOST:PORT or ipc://PATH."""
+    """Address of the producer, tcp://HOST:PORT or ipc://PATH; or nats://HOST[:PORT][?from=all], where brokers keep the
+    packets (docs/nats.md)."""
     keys: str | None = None
     """Folder of this machine's keys (python -m stream.keys). Where --connect is another machine keys are needed; by
     default those of KINETOKEN_KEYS, else of kinetoken's folder of settings."""
@@ -112,6 +114,7 @@ class Config:
             split_address(self.metrics)
         if self.tokenizer and not self.decode:
             raise ValueError("--tokenizer goes with --decode")
+        check_reader(self.connect, self.decode)
         _ = self.security
 
     @property

@@ -26,6 +26,7 @@ EXTRAS = {
     "pyarrow": "parquet",
     "pycuda": "tensorrt",
     "mcap": "mcap",
+    "nats": "nats",
     "paho": "mqtt",
     "pylsl": "lsl",
     "pythonosc": "osc",

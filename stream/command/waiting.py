@@ -2,6 +2,7 @@
 
 from engine.command.messages import say
 from stream.client import TokenStream
+from stream.jetstream.address import is_nats, shown
 from stream.wire.security import Security
 
 AFTER = 1.0
@@ -15,7 +16,8 @@ class Waiting:
     """
 
     def __init__(self, address: str, name: str | None, security: Security) -> None:
-        self._address, self._name, self._security = address, name, security
+        self._connect, self._address = address, shown(address)
+        self._name, self._security = name, security
         self._all: TokenStream | None = None  # hears every stream; opened once it is needed
         self._told = False
         self._others: list[str] = []
@@ -28,8 +30,8 @@ class Waiting:
         if not self._told:
             self._told = True
             say(f"waiting for {f'stream {name!r} of a' if name else 'a'} producer at {address}", "reader")
-            if name:
-                self._all = TokenStream(address, repair=False, security=self._security)
+            if name and not is_nats(self._connect):  # there one more reader may take packets from others
+                self._all = TokenStream(self._connect, repair=False, security=self._security)
         if self._all and not self._others:
             self._all.poll(0)
             self._others = sorted({*self._all.streams} - {name})

@@ -1,8 +1,34 @@
 """What a bridge hands its packets to."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
+from stream.subscribe.account import Key
 from stream.subscribe.heard import Heard
+
+
+class Target(Protocol):
+    """All that one bridge hands on to. For use from one thread."""
+
+    @property
+    def packets(self) -> int:
+        """How many were handed on."""
+
+    @property
+    def decodes(self) -> bool:
+        """Whether it needs the joints, `Heard.motion`."""
+
+    def since(self, stream: str | None) -> Mapping[Key, int]:
+        """Return the newest packet that it has of each track, after which it wants all; none: it wants what comes."""
+
+    def room(self, seconds: float) -> bool:
+        """Wait up to `seconds` until it can take a message; whether it can."""
+
+    def take(self, heard: Heard) -> None:
+        """Take the next message of any kind."""
+
+    def close(self) -> None:
+        """Hand on what is left and let go."""
 
 
 class Sink(Protocol):

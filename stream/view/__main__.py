@@ -14,6 +14,7 @@ from typing import ClassVar
 from engine.command.cli import POSITIONAL, run
 from engine.command.lifecycle import starting
 from engine.command.messages import say
+from stream.jetstream.address import check_reader, shown
 from stream.view.hub import Hub
 from stream.view.live import Live
 from stream.view.messages import about_json
@@ -54,6 +55,7 @@ class Config:
             check_stream_name(self.stream)
         if self.port is not None and not 0 <= self.port <= 65535:
             raise ValueError(f"--port {self.port}: 0 to 65535")
+        check_reader(self.connect, decode=True)
         _ = self.security
 
     @property
@@ -83,9 +85,9 @@ def main(config: Config, stop: threading.Event) -> None:
         with starting():
             live = Live(config.connect, config.stream, config.tokenizer, config.security, hub)
         resources.callback(live.close)
-        about = about_json("live", config.connect)
+        about = about_json("live", shown(config.connect))
         server = resources.enter_context(PageServer(config.host, config.port, lambda: about, hub))
-        say(f"{config.connect} -> {server.url}", "started", url=server.url)
+        say(f"{shown(config.connect)} -> {server.url}", "started", url=server.url)
         live.run(stop)
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from stream.client import Heard, TokenStream
 from stream.errors import TokenizerError
+from stream.jetstream.address import is_nats
 from stream.subscribe.account import STREAMS
 from stream.view.beside import BesideRelay
 from stream.view.hub import STATE, Hub
@@ -49,7 +50,8 @@ class Live:
     def __init__(self, connect: str, stream: str | None, tokenizer: str | None, security: Security, hub: Hub) -> None:
         self._address, self._hub = connect, hub
         self._tokens = TokenStream(connect, stream, decode=True, tokenizer=tokenizer, security=security)
-        self._beside = BesideRelay(connect, stream, security, hub)
+        # Brokers keep tokens alone.
+        self._beside = None if is_nats(connect) else BesideRelay(connect, stream, security, hub)
         self._streams: OrderedDict[str, _Stream] = OrderedDict()
         self._problem = ""
         self._undecoded = 0
@@ -71,7 +73,8 @@ class Live:
 
     def close(self) -> None:
         """Close the sockets. Idempotent."""
-        self._beside.close()
+        if self._beside:
+            self._beside.close()
         self._tokens.close()
 
     def _take(self, heard: Heard) -> None:

@@ -23,8 +23,10 @@ from pythonosc.osc_bundle import OscBundle
 from pythonosc.osc_message import OscMessage
 
 from engine.command.cli import run
+from nats_servers import NatsServers
 from processes import Start
 from stream.bridge import EXAMPLES, Config, main
+from stream.client import TokenStream
 from stream.motion.skeleton import JOINTS
 from stream.sinks.playout import Playout
 
@@ -193,6 +195,8 @@ def test_lsl(launch: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     [
         ([], "nowhere to hand packets on to"),
         (["--osc", "localhost"], "expected HOST:PORT"),
+        (["--nats", "nats://a", "--lsl"], "run a bridge of its own for each"),
+        (["--nats", "nats://a?replicas=9"], "1 to 5"),
         (["--mqtt", "http://host"], "expected mqtt://"),
         (["--mqtt", "mqtt://host:99999"], "expected mqtt://"),
         (["--mqtt", "mqtt://host/a#b"], "expected mqtt://"),
@@ -235,3 +239,31 @@ def test_what_is_left_is_played_when_the_playout_closes() -> None:
     playout.add("somebody", 0.001, [partial(played.append, n) for n in range(3)])
     playout.close()
     assert played == [0, 1, 2]
+
+
+def test_a_producer_keeps_all_its_packets_at_brokers(launch: Start, tmp_path: Path) -> None:
+    pytest.importorskip("nats")
+    with NatsServers(tmp_path) as servers:
+        address, brokers = f"ipc://{tmp_path}/socket", f"nats://{servers.hosts}"
+        flags = ["--demo", "--dims", "3d", "--duration", "2", "--bind", address, "--nats", brokers]
+        producer = launch("-m", "stream.producer", *flags)
+        _, told = producer.communicate(timeout=PATIENCE)
+        assert producer.returncode == 0, told
+        with TokenStream(f"{brokers}?from=all", decode=True, once=True, timeout=PATIENCE) as stream:
+            motions = list(stream.motions())
+            assert stream.total.gaps == 0
+        for track in (0, 1):
+            seqs = [packet.seq for packet, _ in motions if packet.track == track]
+            assert seqs == list(range(len(seqs)))
+            assert len(seqs) >= 6
+        assert f"packets {len(motions)}" in told
+
+
+def test_a_bridge_to_brokers_that_never_come_says_what_lacks(demo: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("nats")
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    assert bridge("--connect", demo, "--nats", f"nats://127.0.0.1:{port}") == 9
+    told = capsys.readouterr().err
+    assert told.count("is not there") == 1
+    assert "packets did not reach" in told

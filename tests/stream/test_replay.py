@@ -114,9 +114,8 @@ def test_a_reader_that_is_far_too_slow_misses_nothing(tmp_path: Path, monkeypatc
     with TokenStream(address) as stream, replaying(path, address, speed=0):
         first = stream.poll(PATIENCE)
         assert first is not None
-        inflow = stream._socket.inflow
         deadline = time.monotonic() + PATIENCE
-        while not (inflow and inflow.full):
+        while not stream._inlet.away:
             assert time.monotonic() < deadline, "never cut"
             time.sleep(0.01)
         heard = [first, *hear(stream)]
