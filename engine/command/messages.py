@@ -25,16 +25,21 @@ class _Stderr(logging.StreamHandler[TextIO]):
 
 
 def plain(text: str) -> str:
-    """Return a text for a terminal: one line, in which nothing that came from a file or a peer moves the cursor, turns
-    the direction of writing or looks like a line of ours."""
-    return "".join(char if char.isprintable() else "?" for char in text)
+    """Return a text for a terminal, in which nothing that came from a file or a peer moves the cursor or turns the
+    direction of writing. Lines stay: whoever puts a name into a message takes those of the name out (`plain_name`)."""
+    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
+
+
+def plain_name(name: str) -> str:
+    """Return a name of somebody else's making as it may stand in a message."""
+    return plain(name).replace("\n", "?")
 
 
 class _Text(logging.Formatter):
-    """The message alone, as one line."""
+    """The message alone."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """Return the line; what is said of an exception comes after it."""
+        """Return it; what is said of an exception comes after it."""
         return plain(record.message)
 
 

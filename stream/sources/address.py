@@ -3,6 +3,8 @@
 import os
 import re
 
+from engine.command.messages import plain_name
+
 FILE = "file://"
 
 OPEN_TIMEOUT = 10.0
@@ -34,4 +36,4 @@ def redact(address: str) -> str:
 
 def shown(ref: str) -> str:
     """Return a path or address without secrets and in letters that every terminal takes."""
-    return os.fsencode(redact(ref) if is_address(ref) else ref).decode(errors="replace")
+    return plain_name(os.fsencode(redact(ref) if is_address(ref) else ref).decode(errors="replace"))

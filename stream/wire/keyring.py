@@ -143,7 +143,7 @@ class Keyring:
         """
         public = parse_public(source)
         if name is None:
-            if _CURVE_KEY.fullmatch(source):
+            if public == source.encode():
                 raise SecurityError("a key by itself has no name: give one with --name")
             name = Path(source).stem
         _check_name(name)

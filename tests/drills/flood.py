@@ -19,6 +19,9 @@ from .rig import Child, free_address, module, producer, wait_for
 RATE = 200.0
 """Packets a second of the sender."""
 
+ROUNDS = 5
+"""Times that it is measured without and beside a flood, in turn: whatever else the machine does meets both alike."""
+
 MARGIN = 1.10
 GROWTH = 32.0
 """MiB that the sender may grow by under a flood."""
@@ -81,17 +84,25 @@ def _flooded(kind: str, seconds: float) -> list[Figure]:
         with _Reader(feeder.out[0][1]) as reader:
             wait_for(lambda: reader.latencies and reader.control, "the reader")
             flooded = reader.control if FLOODS[kind][0] == "DEALER" else feeder.out[0][1]
-            quiet, before = reader.median(seconds), _rss(feeder)
+            before = _rss(feeder)
+            pairs = []
+            for _ in range(ROUNDS):
+                quiet = reader.median(seconds / ROUNDS)
+                with Child(module("tests.drills.flooder", flooded, kind)):
+                    pairs.append((quiet, reader.median(seconds / ROUNDS)))
+            growth = _rss(feeder) - before
             with Child(module("tests.drills.flooder", flooded, kind)):
-                beside, growth = reader.median(seconds), _rss(feeder) - before
                 begin = time.monotonic()
                 feeder.send(signal.SIGTERM)
                 code = feeder.end()
                 took = time.monotonic() - begin
             gaps = reader.gaps
     return [
-        below(f"{kind}: latency beside the flood", MARGIN, beside / quiet, "times"),
-        told(f"{kind}: median latency", f"{quiet:.2f} ms, {beside:.2f} ms beside the flood"),
+        below(f"{kind}: latency beside the flood", MARGIN, statistics.median(b / a for a, b in pairs), "times"),
+        told(
+            f"{kind}: median latency, least of {ROUNDS} rounds",
+            f"{min(a for a, _ in pairs):.2f} ms, {min(b for _, b in pairs):.2f} ms beside the flood",
+        ),
         exactly(f"{kind}: packets lost by the reader", 0, gaps),
         below(f"{kind}: growth of the sender", GROWTH, growth, "MiB"),
         exactly(f"{kind}: exit code of the sender", 0, code),

@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -39,6 +40,18 @@ def mode(path: Path) -> int:
 
 class TestFolder:
     @pytest.mark.parametrize("umask", [0, 0o022, 0o077])
+    def test_a_path_that_looks_like_a_key_is_a_path(self, keyring: Keyring, tmp_path: Path) -> None:
+        folder = tmp_path / "other"
+        Keyring(folder).create("other")
+        path = folder / "other.key"
+        odd = Path(tmp_path.anchor) / "tmp"
+        with tempfile.TemporaryDirectory(dir=odd if odd.is_dir() else None) as short:
+            name = (Path(short) / "k").as_posix()
+            place = Path(name + "x" * (40 - len(name) - len(".key")) + ".key")
+            place.write_bytes(path.read_bytes())
+            assert len(str(place)) == 40
+            assert keyring.allow(str(place))[1] == Keyring(folder).identity().public
+
     def test_nobody_else_may_look(self, umask: int, tmp_path: Path) -> None:
         before = os.umask(umask)
         try:

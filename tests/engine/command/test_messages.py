@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from engine.command.messages import plain, say, set_up
+from engine.command.messages import plain, plain_name, say, set_up
 
 HOSTILE = "a\x1b[31m\r\nerror: b\u202ec\u2028d\x9b2J\x07"
 
@@ -15,12 +15,13 @@ def test_what_people_write_stays(text: str) -> None:
     assert plain(text) == text
 
 
-def test_a_message_is_one_line_of_what_can_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_message_is_what_can_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
     set_up("text")
     say(HOSTILE, "test")
     logging.getLogger("stream.test").warning("%s", HOSTILE)
     said = capsys.readouterr().err
-    assert said == 2 * "a?[31m??error: b?c?d?2J?\n"
+    assert said == 2 * "a?[31m?\nerror: b?c?d?2J?\n"
+    assert plain_name(HOSTILE) == "a?[31m??error: b?c?d?2J?"
 
 
 def test_json_escapes_what_moves_a_cursor(capsys: pytest.CaptureFixture[str]) -> None:
