@@ -326,7 +326,7 @@ def _show(figures: Figures, file: Path | None, picture: Path | None) -> None:
     for what, why in figures.absent.items():
         print(f"not measured: {what}: {why}")
     if file is not None:
-        file.write_text(json.dumps(asdict(figures), indent=2) + "\n")
+        file.write_text(json.dumps(asdict(figures), indent=2) + "\n", encoding="utf-8")
     if picture is not None:
         plot_cost(figures.rows, picture)
 

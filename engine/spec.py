@@ -145,7 +145,7 @@ def load_tokenizer(name_or_dir: str | Path) -> TokenizerFiles:
 
 def write_sums(folder: Path) -> None:
     """Write SHA256SUMS over the files that make the tokenizer, in the form that `sha256sum -c` reads."""
-    (folder / SUMS).write_text("".join(f"{sha256(folder / file)}  {file}\n" for file in FILES))
+    (folder / SUMS).write_text("".join(f"{sha256(folder / file)}  {file}\n" for file in FILES), encoding="utf-8")
 
 
 def sha256(file: Path) -> str:
@@ -157,7 +157,9 @@ def sha256(file: Path) -> str:
 def _check_sums(folder: Path) -> dict[str, str]:
     """Return the hash of every file by name, each checked."""
     lines = (
-        line.split(maxsplit=1) for line in (folder / SUMS).read_text(errors="replace").splitlines() if line.strip()
+        line.split(maxsplit=1)
+        for line in (folder / SUMS).read_text(errors="replace", encoding="utf-8").splitlines()
+        if line.strip()
     )
     sums = {pair[1].strip(): pair[0] for pair in lines if len(pair) == 2}
     for file in FILES:

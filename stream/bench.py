@@ -203,7 +203,7 @@ def main(config: Config, stop: threading.Event) -> None:
         print(f"{what}: p99 {row.p99:.1f} ms", file=sys.stderr)
     _print(rows)
     if config.json:
-        Path(config.json).write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+        Path(config.json).write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", encoding="utf-8")
 
 
 def multiview(config: Config, stop: threading.Event) -> None:
@@ -232,7 +232,7 @@ def multiview(config: Config, stop: threading.Event) -> None:
         console.print(table)
     if config.json:
         figures = {"estimators": [asdict(one) for one in results], "one camera": [asdict(one) for one in places]}
-        Path(config.json).write_text(json.dumps(figures, indent=2) + "\n")
+        Path(config.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
 def _whole(packet: Packet) -> bool:

@@ -120,7 +120,11 @@ def check_libraries() -> Iterator[Finding]:
         yield Finding("fail", "libraries", f"not installed: {', '.join(missing)}: pip install {' '.join(missing)}")
     # What it needs of the system shows only on importing it.
     done = subprocess.run(
-        [sys.executable, "-c", "import stream.pose.landmarker"], capture_output=True, text=True, check=False
+        [sys.executable, "-c", "import stream.pose.landmarker"],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
@@ -183,7 +187,12 @@ def check_cameras(limit: float = CAMERA_S) -> Iterator[Finding]:
     """Take an image from each of the first cameras, in a process of its own that may hang."""
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _PROBE, str(CAMERAS)], capture_output=True, text=True, timeout=limit, check=False
+            [sys.executable, "-c", _PROBE, str(CAMERAS)],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=limit,
+            check=False,
         )
         output = done.stdout
     except subprocess.TimeoutExpired as error:

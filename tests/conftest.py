@@ -1,9 +1,11 @@
 """Fixtures shared by the suite."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,21 @@ def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         os.environ["KINETOKEN_CACHE"] = before
 
 
+@contextmanager
+def signals_kept() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
+def signals_of_its_own() -> Iterator[None]:
+    """Undo what a command in this process did with signals: what is ignored here, processes of later tests ignore."""
+    with signals_kept():
+        yield
+
+
 @pytest.fixture
 def launch() -> Iterator[Start]:
     """Start Python commands, as `launch("-m", "stream.producer", "--demo")`; none is left when the test is over."""
@@ -94,9 +111,18 @@ def launch() -> Iterator[Start]:
 
     def begin(*command: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
         pipe = subprocess.PIPE
-        process = subprocess.Popen(
-            [sys.executable, *command], cwd=ROOT, env=os.environ | (env or {}), stdout=pipe, stderr=pipe, text=True
-        )
+        with signals_kept():
+            for number in (signal.SIGINT, signal.SIGHUP):  # ignored in the background of a shell and under nohup
+                if signal.getsignal(number) is signal.SIG_IGN:
+                    signal.signal(number, signal.SIG_DFL)
+            process = subprocess.Popen(
+                [sys.executable, *command],
+                cwd=ROOT,
+                env=os.environ | (env or {}),
+                stdout=pipe,
+                stderr=pipe,
+                encoding="utf-8",
+            )
         launched.append(process)
         return process
 

@@ -146,7 +146,7 @@ def main(config: Config, stop: threading.Event) -> None:
     names = names if len(set(names)) == len(names) else config.tokenizers
     print(text(names, table))
     if config.json:
-        config.json.write_text(json.dumps({"tokenizers": names, "sets": table}, indent=2) + "\n")
+        config.json.write_text(json.dumps({"tokenizers": names, "sets": table}, indent=2) + "\n", encoding="utf-8")
     if config.figures:
         _draw(found, config.figures)
 

@@ -271,7 +271,7 @@ def main(config: Config, stop: threading.Event) -> None:
     show(rows)
     if config.json:
         figures = {"machine": about, "rows": [asdict(row) for row in rows]}
-        config.json.write_text(json.dumps(figures, indent=2) + "\n")
+        config.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

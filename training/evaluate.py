@@ -88,7 +88,7 @@ def main(config: Config, stop: threading.Event) -> None:
         for key, value in row.items():
             print(f"  {key:24} {value:10.3f}")
     if config.json:
-        config.json.write_text(json.dumps(found, indent=2) + "\n")
+        config.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     if config.figures:
         from training.report.pictures import draw_evaluation
 

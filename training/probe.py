@@ -131,7 +131,7 @@ def main(config: Config, stop: threading.Event) -> None:
     with refusing():
         found = probe(config.tokenizer, config.data, config.every, config.backend)
     if config.json:
-        config.json.write_text(json.dumps(found, indent=2) + "\n")
+        config.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     for name, row in found.items():
         print(name)
         for key, value in row.items():

@@ -72,7 +72,7 @@ def main(config: Config, stop: threading.Event) -> None:
     print(table(found))
     if config.json:
         points = {name: [asdict(point) for point in curve] for name, curve in found.items()}
-        config.json.write_text(json.dumps(points, indent=2) + "\n")
+        config.json.write_text(json.dumps(points, indent=2) + "\n", encoding="utf-8")
     if config.figure:
         from training.report.plots import rate_distortion
 

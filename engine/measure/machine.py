@@ -21,7 +21,7 @@ def machine() -> dict[str, Any]:
 def processor() -> str:
     """Return the name of the processor, with family and model where Linux tells them."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
     said = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)

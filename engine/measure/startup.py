@@ -51,7 +51,7 @@ def peak_memory() -> float:
     """Return the MiB that this process has held in memory at most, or holds now where the system says no more."""
     try:
         # What getrusage says would count the process that started this one too.
-        status = Path("/proc/self/status").read_text()
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
         return int(status.split("VmHWM:")[1].split()[0]) / 1024
     except (OSError, IndexError):
         return float(psutil.Process().memory_info().rss / 2**20)
@@ -73,9 +73,9 @@ def _start(tokenizer: str, backend: str, precision: str, people: int, cache: Pat
     command = [sys.executable, "-c", _CHILD, tokenizer, backend, precision, str(people)]
     begin = time.perf_counter()
     with (
-        tempfile.TemporaryFile("w+") as complaint,
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as complaint,
         subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=complaint, text=True, env=os.environ | {VARIABLE: str(cache)}
+            command, stdout=subprocess.PIPE, stderr=complaint, encoding="utf-8", env=os.environ | {VARIABLE: str(cache)}
         ) as child,
     ):
         patience = threading.Timer(PATIENCE, child.kill)

@@ -19,7 +19,7 @@ class ProducerProcess:
     def __init__(self, flags: Sequence[str], stderr: Any = None) -> None:
         self.address = f"tcp://127.0.0.1:{_free_port()}"
         command = [sys.executable, "-m", "stream.producer", *flags, "--bind", self.address, "--wait", "60"]
-        self.process = subprocess.Popen(command, stderr=stderr, text=True)
+        self.process = subprocess.Popen(command, stderr=stderr, encoding="utf-8", errors="replace")
 
     def end(self) -> int:
         """Ask it to stop, wait, return its exit code. One that does not stop in `PATIENCE` seconds is killed."""

@@ -26,7 +26,7 @@ def trace(file: Path) -> list[str]:
 def calls(file: Path) -> Iterator[tuple[str, str]]:
     """Yield the finished calls of a trace, (name, arguments and result), in the order of their ends."""
     begun: dict[str, str] = {}
-    with file.open() as lines:
+    with file.open(encoding="utf-8") as lines:
         for line in lines:
             if not (found := _LINE.match(line)):
                 continue

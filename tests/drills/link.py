@@ -114,4 +114,4 @@ def _link() -> Iterator[Link]:
 
 
 def _ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
+    subprocess.run(["ip", *arguments], check=True, capture_output=True, encoding="utf-8")

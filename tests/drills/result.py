@@ -98,14 +98,14 @@ def write(path: Path, outcomes: list[Outcome], order: list[str]) -> None:
         both.sort(key=lambda outcome: order.index(outcome.drill) if outcome.drill in order else len(order))
         path.write_bytes(msgspec.json.format(msgspec.json.encode(both), indent=1) + b"\n")
         return
-    text = path.read_text() if path.exists() else ""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
     head, begin, rest = text.partition(BEGIN)
     old, end, tail = rest.partition(END)
     if not (begin and end):
         head, old, tail = "", text, ""
     cells = _merge(old, outcomes, order)
     table = markdown(cells)
-    path.write_text(f"{head}{BEGIN}\n{table}{END}{tail}" if begin and end else table)
+    path.write_text(f"{head}{BEGIN}\n{table}{END}{tail}" if begin and end else table, encoding="utf-8")
 
 
 def _merge(old: str, outcomes: list[Outcome], order: list[str]) -> list[tuple[str, ...]]:

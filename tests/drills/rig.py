@@ -36,7 +36,9 @@ class Child:
         self.err: list[tuple[float, str]] = []
         self.started = time.monotonic()
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, stdout=pipe, stderr=pipe, encoding="utf-8", start_new_session=True
+        )
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         pairs = [(self.process.stdout, self.out), (self.process.stderr, self.err)]

@@ -126,7 +126,7 @@ def test_out_and_info(sample: TokenizerFiles, tmp_path: Path, cache: Path, capsy
     assert f"none yet: python -m engine.build --tokenizer {sample.folder} --backend" in capsys.readouterr().out
     assert call(info, [str(tmp_path / "nothing")]) == 5
     assert "no tokenizer" in capsys.readouterr().err
-    (folder / "manifest.json").write_text("{}")
+    (folder / "manifest.json").write_text("{}", encoding="utf-8")
     assert call(info, [str(folder)]) == 13
     assert "cannot be read" in capsys.readouterr().err
 
@@ -162,7 +162,7 @@ def test_a_graph_that_is_not_what_the_configuration_says_is_not_built(
 def test_without_a_place_for_engines_what_needs_none_goes_on(
     sample: TokenizerFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setenv("KINETOKEN_CACHE", str(tmp_path / "file"))
     assert (
         call(build, ["--tokenizer", str(sample.folder), "--backend", "tensorrt", "--out", str(tmp_path / "out")]) == 0

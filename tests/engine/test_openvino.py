@@ -181,7 +181,7 @@ def test_compiled_graphs_are_kept_for_this_user_alone(tmp_path: Path, monkeypatc
 
 
 def test_without_a_place_to_keep_them_it_runs_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_text("not a folder")
+    (tmp_path / "file").write_text("not a folder", encoding="utf-8")
     monkeypatch.setenv(VARIABLE, str(tmp_path / "file"))
     encoder = open_encoder("heatmap2d-f8", "openvino")
     assert encode(encoder, demo(encoder.spec, 1, 1)).shape == (1, 1, 1, 1, 8, 8)

@@ -50,7 +50,7 @@ def test_a_tokenizer_is_what_its_name_says(name: str) -> None:
     assert (spec.hop, spec.window, spec.causal, spec.fps) == (hop, hop, True, 30)
     assert (spec.token_grid, spec.vocabulary) == (grid, vocabulary)
     assert spec.strides == (hop, 64 // grid[2], 64 // grid[3])
-    card = (PRETRAINED / name / "README.md").read_text()
+    card = (PRETRAINED / name / "README.md").read_text(encoding="utf-8")
     assert "CC BY-NC 4.0" in card
     assert spec.label in card
 

@@ -14,7 +14,7 @@ from processes import ROOT
 from stream import Tokenizer
 from stream.sources.demo import demo_pose
 
-PAGE = (ROOT / "docs" / "decoding.md").read_text()
+PAGE = (ROOT / "docs" / "decoding.md").read_text(encoding="utf-8")
 (SNIPPET,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 
 
@@ -43,7 +43,7 @@ def test_the_decoders_ports_are_those_of_the_page(name: str) -> None:
 
 
 def test_the_snippet_decodes_what_the_tokenizer_decodes() -> None:
-    done = subprocess.run([sys.executable, "-c", SNIPPET], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    done = subprocess.run([sys.executable, "-c", SNIPPET], cwd=ROOT, capture_output=True, encoding="utf-8", timeout=100)
     assert done.stdout == "(8, 17, 2)\n", done.stderr
     held: dict[str, object] = {}
     exec(SNIPPET.replace("engine/pretrained", str(ROOT / "engine/pretrained")), held)

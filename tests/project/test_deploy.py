@@ -30,7 +30,7 @@ UNIT = DEPLOY / "kinetoken-producer.service"
 def unit() -> configparser.ConfigParser:
     parsed = configparser.ConfigParser(strict=False, interpolation=None, comment_prefixes="#")
     parsed.optionxform = str  # type: ignore[assignment,method-assign]
-    parsed.read_string(UNIT.read_text().replace("\\\n", ""))
+    parsed.read_string(UNIT.read_text(encoding="utf-8").replace("\\\n", ""))
     return parsed
 
 
@@ -38,9 +38,11 @@ def test_systemd_finds_no_fault_in_the_unit(tmp_path: Path) -> None:
     if not shutil.which("systemd-analyze"):
         pytest.skip("no systemd-analyze here")
     copy = tmp_path / UNIT.name
-    copy.write_text(UNIT.read_text().replace("/opt/kinetoken/venv/bin/python", sys.executable))
+    copy.write_text(
+        UNIT.read_text(encoding="utf-8").replace("/opt/kinetoken/venv/bin/python", sys.executable), encoding="utf-8"
+    )
     done = subprocess.run(
-        ["systemd-analyze", "verify", str(copy)], capture_output=True, text=True, timeout=60, check=False
+        ["systemd-analyze", "verify", str(copy)], capture_output=True, encoding="utf-8", timeout=60, check=False
     )
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
@@ -70,7 +72,7 @@ def test_the_unit_lets_it_end_in_good_order_and_keeps_it_closed() -> None:
 
 
 def test_the_container_runs_without_root_and_checks_its_health() -> None:
-    lines = (DEPLOY / "Containerfile").read_text().replace("\\\n", "").splitlines()
+    lines = (DEPLOY / "Containerfile").read_text(encoding="utf-8").replace("\\\n", "").splitlines()
     steps = [line.split(maxsplit=1) for line in lines if line and not line.startswith("#")]
     last_stage = steps[max(i for i, (step, _) in enumerate(steps) if step == "FROM") :]
     told = dict(last_stage)
@@ -84,7 +86,9 @@ def test_the_container_runs_without_root_and_checks_its_health() -> None:
     assert config.metrics is not None
     assert f"http://{config.metrics}/health" in told["HEALTHCHECK"]
     assert told["EXPOSE"].split()[0] == config.bind.rpartition(":")[2]
-    found = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]["include"]
+    found = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"][
+        "find"
+    ]["include"]
     assert {pattern.rstrip("*") for pattern in found} == {"engine", "stream", "training"}
 
 
@@ -104,7 +108,7 @@ def test_the_producer_tells_systemd_that_it_is_ready_alive_and_stopping(manager:
         cwd=ROOT,
         env=os.environ | watched,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     try:
         ready = manager.recv(4096).decode()

@@ -61,10 +61,10 @@ def test_json_keeps_the_figures_of_drills_that_were_not_run_again(tmp_path: Path
 
 def test_markdown_changes_the_table_alone(tmp_path: Path) -> None:
     file = tmp_path / "reliability.md"
-    file.write_text(f"# Before\n\n{BEGIN}\n{END}\n\nafter\n")
+    file.write_text(f"# Before\n\n{BEGIN}\n{END}\n\nafter\n", encoding="utf-8")
     write(file, [outcome("first", 0), outcome("third", 0)], ORDER)
     write(file, [outcome("third", 2), Outcome("second", not_run="no | here")], ORDER)
-    text = file.read_text()
+    text = file.read_text(encoding="utf-8")
     assert text.startswith(f"# Before\n\n{BEGIN}\n| drill |")
     assert text.endswith(f"\n{END}\n\nafter\n")
     assert [line for line in text.splitlines() if line.startswith("| ")] == [
@@ -80,6 +80,6 @@ def test_markdown_changes_the_table_alone(tmp_path: Path) -> None:
 
 def test_the_command_names_the_drills_that_there_are() -> None:
     command = [sys.executable, "-m", "tests.drills", "--only", "nothing"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 2
     assert "kills" in done.stderr

@@ -25,7 +25,7 @@ ENV = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 def run(name: str, *argv: object) -> str:
     command = [sys.executable, str(EXAMPLES / name), *map(str, argv)]
-    done = subprocess.run(command, env=ENV, capture_output=True, text=True, timeout=110, check=False)
+    done = subprocess.run(command, env=ENV, capture_output=True, encoding="utf-8", timeout=110, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

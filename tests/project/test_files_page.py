@@ -18,7 +18,7 @@ from stream.producer import main as produce
 from stream.tokenize import Config as TokenizeConfig
 from stream.tokenize import main as tokenize
 
-PAGE = (ROOT / "docs" / "files.md").read_text()
+PAGE = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
 QUERIES = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 
 
@@ -54,7 +54,7 @@ def test_every_column_has_its_line() -> None:
 
 def said_by(query: str, folder: Path) -> str:
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{query}"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", timeout=100, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -23,14 +23,14 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         pytest.skip("no node or npm here")
-    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
+    version = subprocess.run([node, "--version"], capture_output=True, encoding="utf-8", check=True).stdout
     if int(version.lstrip("v").split(".")[0]) < 20:
         pytest.skip(f"node {version.strip()} is older than 20")
     folder = tmp_path_factory.mktemp("node") / "reader"
     shutil.copytree(ROOT / "examples" / "node", folder, ignore=shutil.ignore_patterns("node_modules"))
     command = [npm, "install", "--no-audit", "--no-fund", "--fetch-retries=0"]
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
+        done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", timeout=100)
     except subprocess.TimeoutExpired:
         pytest.skip("npm cannot fetch the packages in time")
     if done.returncode:
@@ -40,7 +40,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_vector_is_read_or_refused_as_it_should(reader: Path) -> None:
     done = subprocess.run(
-        ["node", "vectors.js", str(VECTORS)], cwd=reader, capture_output=True, text=True, timeout=60, check=False
+        ["node", "vectors.js", str(VECTORS)], cwd=reader, capture_output=True, encoding="utf-8", timeout=60, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     count = len(list(VECTORS.glob("*.bin")))
@@ -50,7 +50,7 @@ def test_every_vector_is_read_or_refused_as_it_should(reader: Path) -> None:
 def test_it_reads_a_producer_and_asks_its_control_socket(reader: Path) -> None:
     with ProducerProcess(["--demo", "--duration", "30"]) as producer:
         command = ["node", "reader.js", producer.address, "6"]
-        done = subprocess.run(command, cwd=reader, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, cwd=reader, capture_output=True, encoding="utf-8", timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     lines = [
         re.fullmatch(r"demo/(\d)  seq (\d)  lost 0  ids (\d+ ){6}\.\.\.", line) for line in done.stdout.splitlines()
@@ -66,7 +66,7 @@ def test_it_decodes_to_the_joints_that_we_decode_to(reader: Path, tmp_path: Path
     folder = PRETRAINED / "heatmap2d-f8"
     with ProducerProcess(flags) as producer:
         command = ["node", "decode.js", producer.address, str(folder)]
-        done = subprocess.run(command, cwd=reader, capture_output=True, text=True, timeout=100, check=False)
+        done = subprocess.run(command, cwd=reader, capture_output=True, encoding="utf-8", timeout=100, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     theirs = {(row["track"], row["seq"]): row for row in map(json.loads, done.stdout.splitlines())}

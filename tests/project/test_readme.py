@@ -17,7 +17,10 @@ from stream.command.child import ProducerProcess
 from stream.view import __main__ as view
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = {page: page.read_text() for page in (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))}
+PAGES = {
+    page: page.read_text(encoding="utf-8")
+    for page in (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))
+}
 README = PAGES[ROOT / "README.md"]
 CONFIGS: dict[str, type[Any]] = {
     "producer": producer.Config,
@@ -56,7 +59,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("make")])
 def test_make_targets_exist(line: str) -> None:
-    done = subprocess.run([*shlex.split(line), "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*shlex.split(line), "--dry-run"], cwd=ROOT, capture_output=True, encoding="utf-8", check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -79,7 +84,7 @@ def test_the_tokenizer_runs(tmp_path: Path) -> None:
     (code,) = (code for code in snippets(README, "python") if "Tokenizer(" in code)
     write_npz(tmp_path / "walk.npz", 60)
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=100, check=False)
     assert re.fullmatch(r"\(8, 1, 1, 8, 8\) (<m\d+> ?)+[<m\d]* \(60, 17, 3\)\n", done.stdout), done.stderr
 
 
@@ -97,7 +102,9 @@ def test_the_reader_runs() -> None:
     with ProducerProcess(["--demo", "--duration", "30"]) as there:
         assert "tcp://127.0.0.1:5555" in code
         code = code.replace("tcp://127.0.0.1:5555", there.address)
-        reader = subprocess.Popen([sys.executable, "-u", "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        reader = subprocess.Popen(
+            [sys.executable, "-u", "-c", code], cwd=ROOT, stdout=subprocess.PIPE, encoding="utf-8"
+        )
         assert reader.stdout is not None
         try:
             lines = [reader.stdout.readline() for _ in range(4)]

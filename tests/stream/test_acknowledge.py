@@ -147,7 +147,7 @@ for packet in hops(20):
             [*command, sys.executable, "-c", script],
             env={"PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'support'}"},
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=100,
             check=False,
         )
@@ -157,7 +157,7 @@ for packet in hops(20):
         pytest.skip("strace may not trace here")
     assert done.returncode == 0, done.stderr
     journal_dirty, told = False, 0
-    for line in trace.read_text().splitlines():
+    for line in trace.read_text(encoding="utf-8").splitlines():
         if "a.db-wal>" in line:
             journal_dirty = "pwrite64(" in line or "write(" in line
             assert journal_dirty or "fsync(" in line or "fdatasync(" in line

@@ -42,7 +42,7 @@ def test_a_run_measures_both_graphs_everywhere_and_names_what_is_absent(
     arguments = ["--backend", "openvino", "onnxruntime", "--precision", "fp32", "int8", "--batch", "1", "3"]
     arguments += ["--seconds", "0", "--no-start", "--json", str(file), "--plot", str(picture)]
     assert call(bench, arguments) == 0
-    figures = json.loads(file.read_text())
+    figures = json.loads(file.read_text(encoding="utf-8"))
     found = [(row["part"], row["batch"], row["backend"]) for row in figures["rows"]]
     expected = [(p, b, e) for p in ("encoder", "decoder") for b in (1, 3) for e in ("openvino", "onnxruntime")]
     assert found == expected

@@ -98,7 +98,7 @@ def broker(folder: Path, *, password: str | None = None) -> Iterator[int]:
         subprocess.run(["mosquitto_passwd", "-b", "-c", str(folder / "users"), "ann", password], check=True)
         (folder / "users").chmod(0o644)
         lines.append(f"password_file {folder / 'users'}")
-    (folder / "mosquitto.conf").write_text("\n".join([*lines, "user root", ""]))
+    (folder / "mosquitto.conf").write_text("\n".join([*lines, "user root", ""]), encoding="utf-8")
     process = subprocess.Popen([program, "-c", str(folder / "mosquitto.conf")], stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + PATIENCE
@@ -164,7 +164,7 @@ def test_a_broker_that_is_away_is_said_and_the_stream_goes_on(demo: str, capsys:
 
 
 def test_lsl(launch: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "lsl.cfg").write_text("[multicast]\nResolveScope = machine\n")
+    (tmp_path / "lsl.cfg").write_text("[multicast]\nResolveScope = machine\n", encoding="utf-8")
     monkeypatch.setenv("LSLAPICFG", str(tmp_path / "lsl.cfg"))
     pylsl = pytest.importorskip("pylsl", exc_type=ImportError)
     address = f"ipc://{tmp_path}/socket"

@@ -26,7 +26,7 @@ def test_a_picture_that_cannot_be_written_is_said_at_once(
 
 def test_it_ends_when_it_is_asked_to(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "stream.demo", "--seconds", "60", "--picture", str(tmp_path / "demo.png")]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, encoding="utf-8") as process:
         assert process.stdout is not None
         assert "joint error" in process.stdout.readline()
         process.send_signal(signal.SIGTERM)

@@ -23,7 +23,7 @@ def test_it_says_what_is_here_and_works(tmp_path: Path) -> None:
         [sys.executable, "-m", "stream.doctor", "--bind", f"ipc://{tmp_path}/socket"],
         cwd=ROOT,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=100,
         check=False,
     )

@@ -49,7 +49,7 @@ def log(tmp_path: Path) -> Path:
 
 def test_json_lines(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert export(str(log), "--stream", "demo") == 0
-    lines = log.with_suffix(".jsonl").read_text().splitlines()
+    lines = log.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in lines] == [row(packet) for packet in hops(30)]
     assert capsys.readouterr().err.startswith(f"30 packets in {log.with_suffix('.jsonl')}")
 
@@ -86,7 +86,7 @@ def test_arrays(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_part_of_a_log_of_the_first_version(tmp_path: Path) -> None:
     path = write_first_version(tmp_path / "old.db", hops(10))
     assert export(str(path), "--from", "1.5") == 0
-    seqs = [json.loads(line)["seq"] for line in path.with_suffix(".jsonl").read_text().splitlines()]
+    seqs = [json.loads(line)["seq"] for line in path.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines()]
     assert seqs == [6, 7, 8, 9]
 
 
@@ -106,31 +106,31 @@ def test_damaged_rows_are_left_out_and_told(tmp_path: Path, capsys: pytest.Captu
     content[at + 150] ^= 1
     path.write_bytes(content)
     assert export(str(path)) == 9
-    assert len(path.with_suffix(".jsonl").read_text().splitlines()) == 9
+    assert len(path.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines()) == 9
     assert "is damaged (it is not what was written); the others were given" in capsys.readouterr().err
 
 
 def test_a_file_that_is_there_stays(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    log.with_suffix(".jsonl").write_text("mine")
+    log.with_suffix(".jsonl").write_text("mine", encoding="utf-8")
     assert export(str(log)) == 10
-    assert log.with_suffix(".jsonl").read_text() == "mine"
+    assert log.with_suffix(".jsonl").read_text(encoding="utf-8") == "mine"
     assert "exists: remove it, choose another --out, or replace a file with --force" in capsys.readouterr().err
 
 
 def test_force_replaces_a_file_when_the_new_one_is_whole(log: Path, tmp_path: Path) -> None:
     out = log.with_suffix(".jsonl")
-    out.write_text("old")
+    out.write_text("old", encoding="utf-8")
     assert export(str(log), "--force", "--stream", "nobody") == 7
-    assert out.read_text() == "old"
+    assert out.read_text(encoding="utf-8") == "old"
     assert export(str(log), "--force") == 0
-    assert len(out.read_text().splitlines()) == 60
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 60
     assert sorted(each.name for each in tmp_path.iterdir()) == ["tokens.db", "tokens.jsonl"]
 
 
 def test_one_person_until_a_moment(tmp_path: Path) -> None:
     path = write_log(tmp_path / "a.db", [*hops(10), *hops(10, track=7)])
     assert export(str(path), "--track", "7", "--from", "0.5", "--until", "1.5") == 0
-    rows = [json.loads(line) for line in path.with_suffix(".jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in path.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines()]
     assert [(row["track"], row["seq"]) for row in rows] == [(7, seq) for seq in range(2, 6)]
     assert export(str(path), "--until", "soon") == 2
     assert export(str(path), "--tokenizer", "heatmap2d-f8") == 2
@@ -157,7 +157,7 @@ def test_decoded_joints_are_those_of_the_reader_in_every_format(
     sure = np.stack([each.confidence for each in expected if each])
     for to in ("jsonl", "parquet", "npz"):
         assert export(str(motion), "--decode", "--to", to, "--out", str(tmp_path / f"out.{to}")) == 0
-    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
     np.testing.assert_allclose([row["joints"] for row in rows], joints, atol=0.00051)
     np.testing.assert_allclose([row["confidence"] for row in rows], sure, atol=0.00051)
     table = pq.read_table(tmp_path / "out.parquet")

@@ -109,7 +109,7 @@ class TestFolder:
         with pytest.raises(SecurityError, match="already holds"):
             keyring.create("studio")
         assert keyring.identity() == before
-        (keyring.folder / "other.key_secret").write_text("")
+        (keyring.folder / "other.key_secret").write_text("", encoding="utf-8")
         with pytest.raises(SecurityError, match="holds the keys of other, studio"):
             keyring.identity()
 
@@ -122,18 +122,20 @@ class TestFolder:
     @pytest.mark.parametrize("damage", ["", "metadata\ncurve\n", 'curve\n    public-key = "short"\n', "\x00\xff"])
     def test_damage_is_told_and_lets_nobody_in(self, damage: str, keyring: Keyring) -> None:
         keyring.allow(KEY, "laptop")
-        (keyring.folder / "allowed" / "torn.key").write_text(damage)
+        (keyring.folder / "allowed" / "torn.key").write_text(damage, encoding="utf-8")
         with pytest.raises(SecurityError, match=r"torn\.key"):
             keyring.allowed()
         assert keyring.readers() == {KEY.encode(), keyring.identity().public}
         secret = keyring.folder / "studio.key_secret"
-        secret.write_text(damage)
+        secret.write_text(damage, encoding="utf-8")
         with pytest.raises(SecurityError, match=r"studio\.key_secret"):
             keyring.identity()
 
     def test_a_pair_that_does_not_fit_is_damage(self, keyring: Keyring) -> None:
         secret = keyring.folder / "studio.key_secret"
-        secret.write_text(secret.read_text().replace(keyring.identity().public.decode(), KEY))
+        secret.write_text(
+            secret.read_text(encoding="utf-8").replace(keyring.identity().public.decode(), KEY), encoding="utf-8"
+        )
         with pytest.raises(SecurityError, match="do not belong together"):
             keyring.identity()
 
@@ -159,7 +161,7 @@ class TestFolder:
         stamps.append(keyring.stamp())
         keyring.allow(OTHER, "laptop")
         stamps.append(keyring.stamp())
-        (keyring.folder / "allowed" / "laptop.key").write_text("torn")
+        (keyring.folder / "allowed" / "laptop.key").write_text("torn", encoding="utf-8")
         stamps.append(keyring.stamp())
         assert all(one != other for one, other in pairwise(stamps))
 
@@ -182,7 +184,7 @@ class TestTrust:
     def test_a_secret_is_never_taken(self, keyring: Keyring, tmp_path: Path) -> None:
         secret = keyring.folder / "studio.key_secret"
         disguised = tmp_path / "studio.key"
-        disguised.write_text(secret.read_text())
+        disguised.write_text(secret.read_text(encoding="utf-8"), encoding="utf-8")
         for source in (secret, disguised):
             with pytest.raises(SecurityError, match="it stays where it was made"):
                 keyring.allow(str(source), "x")
@@ -273,7 +275,9 @@ class TestCommand:
         commands = [["stream.keys", "new", "studio"], ["stream.keys", "list"], ["stream.keys", "new", "again"]]
         commands.append(["stream.keys", "allow", str(tmp_path / "default" / "studio.key_secret")])
         for module, *flags in commands:
-            done = subprocess.run([sys.executable, "-m", module, *flags], capture_output=True, text=True, timeout=60)
+            done = subprocess.run(
+                [sys.executable, "-m", module, *flags], capture_output=True, encoding="utf-8", timeout=60
+            )
             said += done.stdout + done.stderr
         identity = Keyring().identity()
         assert identity.public.decode() in said

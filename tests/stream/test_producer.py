@@ -46,7 +46,7 @@ def replay(*flags: str, decode: bool = True) -> tuple[list[dict[str, Any]], str,
     with ProducerProcess([*flags, "--rate", "max"], stderr=subprocess.PIPE) as producer:
         command = [sys.executable, "-m", "stream.subscriber", "--connect", producer.address, "--json"]
         command += ["--decode"] * decode + ["--once", "--timeout", "60"]
-        heard = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=100)
+        heard = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=True, timeout=100)
         assert producer.process.stderr is not None
         said = producer.process.stderr.read()
         assert producer.finish(timeout=10) == 0, said
@@ -135,7 +135,9 @@ def test_real_motion_decodes_within_the_stated_error(shared: Path, dims: str) ->
     if dims == "3d":
         truth = {}
         for n in range(168):
-            (body,) = json.loads((folder / f"hdPose3d_stage1_coco19/body3DScene_{n:08d}.json").read_text())["bodies"]
+            (body,) = json.loads(
+                (folder / f"hdPose3d_stage1_coco19/body3DScene_{n:08d}.json").read_text(encoding="utf-8")
+            )["bodies"]
             truth[0, n] = np.array(body["joints19"]).reshape(19, 4)[FROM_PANOPTIC19, :3]
         assert errors_of(packets, truth).mean() < 4.0  # cm
 
@@ -187,7 +189,11 @@ def test_a_live_address_ends_with_its_duration(tmp_path: Path, shared: Path) -> 
             f"ipc://{tmp_path}/socket",
         ]
         done = subprocess.run(
-            [sys.executable, "-m", "stream.producer", *flags], cwd=ROOT, capture_output=True, text=True, timeout=60
+            [sys.executable, "-m", "stream.producer", *flags],
+            cwd=ROOT,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=60,
         )
     assert done.returncode == 0, done.stderr
     assert "duration over" in done.stderr
@@ -272,7 +278,7 @@ def test_a_camera_that_is_not_there_is_named(shared: Path, tmp_path: Path) -> No
 def check_failure(flags: list[str], code: int, message: str) -> None:
     """Run a producer that must fail with this exit code and one line."""
     done = subprocess.run(
-        [sys.executable, "-m", "stream.producer", *flags], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "stream.producer", *flags], cwd=ROOT, capture_output=True, encoding="utf-8", check=False
     )
     assert done.returncode == code, done.stderr
     assert done.stdout == ""
@@ -292,7 +298,7 @@ def test_a_port_in_use_is_named_and_its_holder_left_alone() -> None:
             [sys.executable, "-m", "stream.producer", "--demo", "--bind", address],
             cwd=ROOT,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
         )
         assert done.returncode == 6
@@ -302,7 +308,9 @@ def test_a_port_in_use_is_named_and_its_holder_left_alone() -> None:
 
 
 def test_flags_come_from_a_file_and_the_command_line_goes_before_it(tmp_path: Path) -> None:
-    (tmp_path / "run.yaml").write_text("demo: true\nduration: 1.0\nmax_persons: 3\nstream: from-file\n")
+    (tmp_path / "run.yaml").write_text(
+        "demo: true\nduration: 1.0\nmax_persons: 3\nstream: from-file\n", encoding="utf-8"
+    )
     packets, _, _ = replay("--config", str(tmp_path / "run.yaml"), "--max-persons", "1", decode=False)
     assert {p["stream"] for p in packets} == {"from-file"}
     assert {p["track"] for p in packets} == {0}

@@ -34,8 +34,8 @@ def control_of(stream: TokenStream, address: str) -> str:
 def test_a_tokenizer_of_ones_own_comes_from_the_producer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = tmp_path / "my-own"
     shutil.copytree(load_tokenizer("heatmap2d-f8").folder, own)
-    config = (own / "config.json").read_text().replace('"heatmap2d-f8"', '"my-own"')
-    (own / "config.json").write_text(config)
+    config = (own / "config.json").read_text(encoding="utf-8").replace('"heatmap2d-f8"', '"my-own"')
+    (own / "config.json").write_text(config, encoding="utf-8")
     write_sums(own)
     monkeypatch.setenv("KINETOKEN_CACHE", str(tmp_path / "empty"))
     with (

@@ -248,7 +248,7 @@ def test_it_runs_as_a_command_and_stops_when_asked(tmp_path: Path) -> None:
         [sys.executable, "-m", "stream.replay", str(path), "--bind", address, "--wait", "30"],
         cwd=ROOT,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     try:
         with TokenStream(address) as stream:

@@ -86,7 +86,7 @@ def fields(row: dict[str, Any]) -> tuple[int, list[int], list[float]]:
 
 def rows(file: Path) -> list[dict[str, Any]]:
     if file.suffix == ".jsonl":
-        return [json.loads(line) for line in file.read_text().splitlines()]
+        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     if file.suffix == ".parquet":
         found: list[dict[str, Any]] = pq.read_table(file).to_pylist()
         return found
@@ -114,7 +114,7 @@ def test_a_run_goes_on_where_it_was(recordings: Path, tmp_path: Path, capsys: py
     assert tokenize(recordings, "--dims", "3d", "--to", "jsonl", "--out", out) == 10
     assert "choose another --out, or --force to make all anew" in capsys.readouterr().err
     assert tokenize(recordings, "--dims", "3d", "--to", "jsonl", "--out", out, "--force") == 0
-    assert "heatmap3d-f8" in (out / "walk.jsonl").read_text()
+    assert "heatmap3d-f8" in (out / "walk.jsonl").read_text(encoding="utf-8")
 
 
 def test_what_cannot_be_read_is_skipped_and_told(
@@ -122,7 +122,7 @@ def test_what_cannot_be_read_is_skipped_and_told(
 ) -> None:
     (recordings / "broken.npz").write_bytes((recordings / "walk.npz").read_bytes()[:500])
     (recordings / "film.mp4").write_bytes(b"no film")
-    (recordings / "notes.txt").write_text("not for us")
+    (recordings / "notes.txt").write_text("not for us", encoding="utf-8")
     pose_model = tmp_path / "pose.task"
     pose_model.write_bytes(b"no model")
     out = tmp_path / "tokens"

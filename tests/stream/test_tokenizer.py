@@ -50,7 +50,7 @@ def test_neither_zeromq_nor_torch_is_imported() -> None:
         "t.decode(t.encode(numpy.random.default_rng(0).uniform(0, 99, (64, 17, 2)))); "
         "print([name for name in ('zmq', 'torch', 'cv2', 'mediapipe') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", work], capture_output=True, text=True, timeout=100, check=True)
+    done = subprocess.run([sys.executable, "-c", work], capture_output=True, encoding="utf-8", timeout=100, check=True)
     assert done.stdout == "[]\n"
 
 

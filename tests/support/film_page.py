@@ -42,7 +42,7 @@ def main() -> None:
         keep = ["--log", str(log), "--bind", "tcp://127.0.0.1:*"]
         subprocess.run([sys.executable, "-m", "stream.producer", *motion, *keep], check=True)
         view = subprocess.Popen(
-            [sys.executable, "-m", "stream.view", str(log), "--port", "0"], stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "stream.view", str(log), "--port", "0"], stderr=subprocess.PIPE, encoding="utf-8"
         )
         try:
             with sync_playwright() as playwright:

@@ -57,7 +57,7 @@ def measure(people: int, seconds: float, dims: str) -> list[str]:
     flags = ["--demo", "--max-persons", str(people), "--dims", dims]
     with ProducerProcess(flags, stderr=subprocess.DEVNULL) as producer:
         command = [sys.executable, "-m", "stream.view", "--connect", producer.address, "--port", "0"]
-        view = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        view = subprocess.Popen(command, stderr=subprocess.PIPE, encoding="utf-8")
         try:
             with sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET.split())

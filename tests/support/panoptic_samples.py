@@ -68,7 +68,7 @@ def write(sequence: Path, frames: dict[int, dict[str, Any] | bytes], calibrated:
         raw = content if isinstance(content, bytes) else json.dumps(content).encode()
         (folder / frame_name(number)).write_bytes(raw)
     if calibrated:
-        (sequence / f"calibration_{sequence.name}.json").write_text(json.dumps(calibration()))
+        (sequence / f"calibration_{sequence.name}.json").write_text(json.dumps(calibration()), encoding="utf-8")
     return sequence
 
 

@@ -53,7 +53,8 @@ def write_config(file: Path, recordings: Path) -> Path:
     """Write a configuration that trains on these recordings."""
     file.write_text(
         f"name: small\nruns: {file.parent / 'runs'}\ndata:\n  root: {recordings}\n"
-        "  train: [{path: single, share: 0.5}, {path: shards, share: 0.5}]\n  validate: [single]\n"
+        "  train: [{path: single, share: 0.5}, {path: shards, share: 0.5}]\n  validate: [single]\n",
+        encoding="utf-8",
     )
     return file
 

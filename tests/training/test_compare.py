@@ -58,9 +58,9 @@ def test_the_command_lines_of_comparison_and_rates_work(tmp_path: Path, capsys: 
     common = ["--data", str(data), "--json", str(file)]
     assert call(compare, [*names, *common, "--figures", str(folder), "--backend", "onnxruntime"]) == 0
     assert len(list(folder.glob("*-comparison.png"))) == 1
-    assert json.loads(file.read_text())["tokenizers"] == names
+    assert json.loads(file.read_text(encoding="utf-8"))["tokenizers"] == names
     assert call(ratedistortion, ["heatmap2d-f8", *common, "--figure", str(tmp_path / "curve.png")]) == 0
-    assert set(json.loads(file.read_text())) == {
+    assert set(json.loads(file.read_text(encoding="utf-8"))) == {
         "tokens",
         "joints around the body, rounded",
         "joints in the room, rounded",
@@ -69,7 +69,7 @@ def test_the_command_lines_of_comparison_and_rates_work(tmp_path: Path, capsys: 
     fit = write_shard(tmp_path / "others.npz", ["walk"] * 3)
     line = ["heatmap2d-f8", *common, "--fit", str(fit), "--figure", str(tmp_path / "line.png")]
     assert call(ratedistortion, line) == 0
-    assert len(json.loads(file.read_text())["transform codec"]) == len(STEPS)
+    assert len(json.loads(file.read_text(encoding="utf-8"))["transform codec"]) == len(STEPS)
     assert (tmp_path / "line.png").stat().st_size > (tmp_path / "curve.png").stat().st_size
     assert "| heatmap2d-f8@" in capsys.readouterr().out
 

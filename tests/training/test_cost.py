@@ -25,7 +25,7 @@ model: {grid: 16, cells: 4, hop: 4, frame_channels: 32, token_channels: 32, toke
 def configs(tmp_path: Path) -> list[str]:
     files = {"windowed.yaml": WINDOWED, "causal.yaml": CAUSAL}
     for name, text in files.items():
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_text(text, encoding="utf-8")
     return [str(tmp_path / name) for name in files]
 
 
@@ -36,7 +36,7 @@ def test_a_window_seen_again_and_a_hop_alone(
     monkeypatch.setattr(cost, "WINDOWS", (8, 16))
     figures, picture = tmp_path / "cost.json", tmp_path / "cost.png"
     assert call(cost, [*configs, "--seconds", "0", "--json", str(figures), "--plot", str(picture)]) == 0
-    rows: list[dict[str, Any]] = json.loads(figures.read_text())["rows"]
+    rows: list[dict[str, Any]] = json.loads(figures.read_text(encoding="utf-8"))["rows"]
     assert all(row["frame_ms"] == pytest.approx(row["ms"]["median"] / 4) for row in rows)
     window, *hops = [row for row in rows if (row["name"], row["grid"]) in (("both-ways", 16), ("causal", 16))][:4]
     assert (window["runs"], window["window"], window["less"]) == ("torch fp32", 16, 1)
@@ -61,7 +61,7 @@ def test_a_window_seen_again_and_a_hop_alone(
 def test_a_bad_configuration_is_one_clear_error(
     configs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "bad.yaml").write_text("model: {dims: 5}")
+    (tmp_path / "bad.yaml").write_text("model: {dims: 5}", encoding="utf-8")
     for bad, message in (
         (str(tmp_path / "bad.yaml"), "model.dims must be 2 or 3, not 5"),
         ("nothing.yaml", "nothing.yaml"),

@@ -30,7 +30,8 @@ def sweep(tmp_path: Path) -> Path:
         "      - {row: dVAE, base: small.yaml, model: {quantizer: gumbel}}\n"
         "      - {row: VQ, base: small.yaml, pictures: true, published: {ssim: 0.9}}\n"
         "  - title: Rate\n    figure: rate-distortion\n    rows:\n"
-        "      - {row: one level, same: VQ}\n"
+        "      - {row: one level, same: VQ}\n",
+        encoding="utf-8",
     )
     return tmp_path / "sweep.yaml"
 
@@ -41,12 +42,12 @@ def arguments(sweep: Path) -> list[str]:
 
 def results(sweep: Path) -> list[dict[str, object]]:
     file = sweep.parent / "runs" / "tiny" / "results.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()]
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def test_a_sweep_fills_its_page_and_does_nothing_twice(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(command, arguments(sweep)) == 0
-    page = (sweep.parent / "docs" / "results.md").read_text()
+    page = (sweep.parent / "docs" / "results.md").read_text(encoding="utf-8")
     assert page.startswith("# Results\n\nWhat came of it.\n")
     assert "## Family" in page
     assert "SSIM, published" in page
@@ -114,7 +115,7 @@ def test_a_dry_run_says_how_long_it_takes(sweep: Path, capsys: pytest.CaptureFix
 def test_a_bad_sweep_is_one_clear_error(
     sweep: Path, change: tuple[str, str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sweep.write_text(sweep.read_text().replace(*change))
+    sweep.write_text(sweep.read_text(encoding="utf-8").replace(*change), encoding="utf-8")
     assert call(command, [*arguments(sweep), "--dry-run"]) == 2
     assert message in capsys.readouterr().err
 
@@ -123,23 +124,24 @@ def test_a_tokenizer_that_was_made_anew_is_evaluated_anew(sweep: Path, tmp_path:
     mine = shutil.copytree(PRETRAINED / "heatmap2d-f8", tmp_path / "mine")
     (tmp_path / "sweep.yaml").write_text(
         f"name: tiny\npage: {tmp_path / 'page.md'}\nevaluate: [single]\ntables:\n"
-        f"  - title: Mine\n    columns: [bits_per_second]\n    rows:\n      - {{row: mine, tokenizer: {mine}}}\n"
+        f"  - title: Mine\n    columns: [bits_per_second]\n    rows:\n      - {{row: mine, tokenizer: {mine}}}\n",
+        encoding="utf-8",
     )
     assert call(command, arguments(sweep)) == 0
     assert call(command, arguments(sweep)) == 0
-    assert "| mine | 2160 |" in (tmp_path / "page.md").read_text()
+    assert "| mine | 2160 |" in (tmp_path / "page.md").read_text(encoding="utf-8")
     assert len(results(sweep)) == 1
     shutil.rmtree(mine)
     shutil.copytree(PRETRAINED / "heatmap2d-f16", mine)
     assert call(command, arguments(sweep)) == 0
     assert len(results(sweep)) == 2
-    assert "| mine | 600 |" in (tmp_path / "page.md").read_text()
+    assert "| mine | 600 |" in (tmp_path / "page.md").read_text(encoding="utf-8")
 
 
 def test_the_page_shows_no_row_of_another_configuration(sweep: Path) -> None:
     assert call(command, arguments(sweep)) == 0
     assert call(command, [*arguments(sweep), "losses.joint=7", "--only", "VQ"]) == 0
-    page = (sweep.parent / "docs" / "results.md").read_text()
+    page = (sweep.parent / "docs" / "results.md").read_text(encoding="utf-8")
     assert "| dVAE | not trained" in page
     assert "| VQ | not trained" not in page
 

@@ -15,7 +15,7 @@ def begin_card(spec: TokenizerSpec, data: DataConfig, frames: int, seed: int, st
     `training.run.provenance`) names code and data. step: that it came to.
     """
     file = run / "run.json"
-    starts = json.loads(file.read_text()) if file.is_file() else []
+    starts = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
     shares = sum(group.share for group in data.train)
     unseen = [str(Path(data.root) / path) for path in data.validate] or ["RECORDINGS"]
     lines = [

@@ -52,7 +52,7 @@ def write_page(sweep: SweepConfig, results: Results, root: Path, final: bool) ->
         if table.figure == "rate-distortion" and final:
             lines += _bits_against_error(table, results, sweep, root, folder)
     lines += _probes(results)
-    page.write_text("\n".join(lines).rstrip() + "\n")
+    page.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
 
 
 def _tables(table: TableConfig, number: int, sweep: SweepConfig, results: Results, folder: Path) -> list[str]:

@@ -43,7 +43,7 @@ def _git(checkout: Path, *arguments: str) -> str:
     """Return what a git command says there; nothing where there is no git or no repository."""
     command = ["git", "-C", str(checkout), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
@@ -74,7 +74,7 @@ def machine() -> dict[str, Any]:
 def write(config: DataConfig, seed: int, folder: Path, step: int) -> None:
     """Add this start of the run to run.json: a run that was resumed lists every start."""
     file = folder / "run.json"
-    starts = json.loads(file.read_text()) if file.is_file() else []
+    starts = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
     root = Path(config.root)
     data = {path: describe_data(root / path) for path in [g.path for g in config.train] + config.validate}
     starts.append(
@@ -90,4 +90,4 @@ def write(config: DataConfig, seed: int, folder: Path, step: int) -> None:
             "data": data,
         }
     )
-    file.write_text(json.dumps(starts, indent=2) + "\n")
+    file.write_text(json.dumps(starts, indent=2) + "\n", encoding="utf-8")

@@ -97,8 +97,8 @@ def test_flags_that_may_be_given_several_times(
     argv: list[str], places: tuple[str, ...], numbers: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("one.yaml").write_text("place: a\nnumber: 3\n")
-    Path("some.yaml").write_text("place: [a, b]\nnumber: [3, 4]\n")
+    Path("one.yaml").write_text("place: a\nnumber: 3\n", encoding="utf-8")
+    Path("some.yaml").write_text("place: [a, b]\nnumber: [3, 4]\n", encoding="utf-8")
     assert call(*argv) == (0, [Config(place=places, number=numbers)])
 
 
@@ -123,7 +123,7 @@ def test_flags_become_the_configuration() -> None:
 
 def test_a_file_gives_flags_and_the_command_line_goes_before_it(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
-    file.write_text("count: 3\nmax_persons: 4\nloop: true\nmode: slow\n")
+    file.write_text("count: 3\nmax_persons: 4\nloop: true\nmode: slow\n", encoding="utf-8")
     given = Config(count=3, max_persons=4, loop=True, mode="slow")
     assert call("--config", str(file)) == (0, [given])
     expected = (0, [Config(count=3, max_persons=9, mode="slow")])
@@ -164,14 +164,14 @@ def test_bad_flags_get_one_line_and_exit_code_2(argv: str, line: str, capsys: py
 )
 def test_bad_files_get_one_line_too(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "run.yaml"
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     assert call("--config", str(file)) == (2, [])
     assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_null_in_a_file_is_a_flag_not_given(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
-    file.write_text("max_persons: null\nloop: null\ncount: null\n")
+    file.write_text("max_persons: null\nloop: null\ncount: null\n", encoding="utf-8")
     assert call("--config", str(file)) == (0, [Config()])
 
 

@@ -37,7 +37,7 @@ def test_an_engine_that_fails_late_leaves_the_work_to_the_others(
 def test_a_damaged_manifest_of_something_else_does_not_hide_the_advice(rig: Rig, tokenizer: TokenizerFiles) -> None:
     other = manifests.engines_folder() / "aaa"
     other.mkdir()
-    (other / "manifest.json").write_text("{")
+    (other / "manifest.json").write_text("{", encoding="utf-8")
     assert open_encoder(tokenizer, "tensorrt").backend == "tensorrt"
     rig.change(precision="fp16")
     with pytest.raises(EngineError, match=r"^no TensorRT engine of .* yet: python -m engine\.build .*; .*aaa/manifest"):
@@ -98,7 +98,7 @@ def test_a_damaged_or_open_engine_is_refused(rig: Rig, tokenizer: TokenizerFiles
     rig.change(parts=parts | {"encoder": msgspec.structs.replace(parts["encoder"], engine=sha256(file))})
     with pytest.raises(EngineError, match="does not load the engine: magic tag does not match"):
         open_encoder(tokenizer, "tensorrt")
-    (rig.folder / "manifest.json").write_text("{")
+    (rig.folder / "manifest.json").write_text("{", encoding="utf-8")
     with pytest.raises(EngineError, match=r"manifest\.json cannot be read"):
         open_encoder(tokenizer, "tensorrt")
 

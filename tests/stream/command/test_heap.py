@@ -35,7 +35,7 @@ print(len(heaps))
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's heaps are Linux's")
 def test_threads_share_the_heap() -> None:
     def heaps(code: str) -> int:
-        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
         return int(done.stdout)
 
     assert heaps(CHURN) <= 2  # one, which may lie across a border

@@ -18,12 +18,9 @@ from log_samples import packets_in
 from processes import ROOT, Start
 from stream.client import TokenStream
 from stream.wire.packets import Goodbye, Packet
+from wire_samples import next_packet
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
-TERMINAL_CLOSED = pytest.param(
-    signal.SIGHUP,
-    marks=pytest.mark.skipif(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="the tests run under nohup"),
-)
 SOON = 15.0
 """Seconds within which a process must have ended, on a busy machine too; `tests.drills` holds it to two."""
 
@@ -57,7 +54,9 @@ def wait_until_handled(process: subprocess.Popen[str], number: signal.Signals) -
     deadline = time.monotonic() + SOON
     while time.monotonic() < deadline:
         caught = next(
-            line.split()[1] for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if "SigCgt" in line
+            line.split()[1]
+            for line in Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8").splitlines()
+            if "SigCgt" in line
         )
         # Python itself catches SIGINT from the beginning: SIGTERM tells when we do.
         if int(caught, 16) >> (signal.SIGTERM - 1) & 1:
@@ -158,7 +157,7 @@ def test_while_the_pose_model_is_downloaded(launch: Start, tmp_path: Path) -> No
     assert not list((tmp_path / "cache").rglob("*.part"))
 
 
-@pytest.mark.parametrize("number", [*SIGNALS, TERMINAL_CLOSED])
+@pytest.mark.parametrize("number", [*SIGNALS, signal.SIGHUP])
 def test_while_it_waits_for_a_subscriber(launch: Start, number: signal.Signals, tmp_path: Path) -> None:
     process = launch("-m", "stream.producer", "--demo", "--bind", f"ipc://{tmp_path}/socket", "--wait", "60")
     assert process.stderr is not None
@@ -167,7 +166,7 @@ def test_while_it_waits_for_a_subscriber(launch: Start, number: signal.Signals, 
     assert "stopped after" in stop(process, number)
 
 
-@pytest.mark.parametrize("number", [*SIGNALS, TERMINAL_CLOSED])
+@pytest.mark.parametrize("number", [*SIGNALS, signal.SIGHUP])
 @pytest.mark.parametrize("times", [1, 3])
 def test_while_it_runs_the_last_packet_sent_is_the_last_one_logged(
     launch: Start, number: signal.Signals, times: int, tmp_path: Path
@@ -201,6 +200,21 @@ def test_while_it_runs_the_last_packet_sent_is_the_last_one_logged(
     assert {packet["track"]: packet["seq"] for packet in printed} == sent
 
 
+def test_under_nohup_it_outlives_its_terminal(launch: Start, tmp_path: Path) -> None:
+    address = f"ipc://{tmp_path}/socket"
+    flags = ["-m", "stream.producer", "--demo", "--bind", address, "--wait", "60"]
+    code = (
+        "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); os.execv(sys.executable, sys.argv[1:])"
+    )
+    process = launch("-c", code, sys.executable, *flags)
+    with TokenStream(address) as stream:
+        next_packet(stream)
+        process.send_signal(signal.SIGHUP)
+        for _ in range(5):  # more than what was on its way
+            next_packet(stream)
+    stop(process, signal.SIGTERM)
+
+
 def test_a_replay_that_drains_ends_when_asked(launch: Start, tmp_path: Path) -> None:
     address = f"ipc://{tmp_path}/socket"
     with zmq.Context() as context, context.socket(zmq.SUB) as stuck:
@@ -221,13 +235,13 @@ def test_a_replay_that_drains_ends_when_asked(launch: Start, tmp_path: Path) -> 
 def test_a_full_disk_behind_standard_output_is_one_line(json: list[str], launch: Start, tmp_path: Path) -> None:
     address = f"ipc://{tmp_path}/socket"
     launch("-m", "stream.producer", "--demo", "--bind", address)
-    with open("/dev/full", "w") as full:
+    with open("/dev/full", "w", encoding="utf-8") as full:
         done = subprocess.run(
             [sys.executable, "-m", "stream.subscriber", "--connect", address, *json],
             cwd=ROOT,
             stdout=full,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
             timeout=60,
             check=False,
         )

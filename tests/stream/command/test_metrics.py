@@ -223,7 +223,7 @@ def test_a_reader_shows_itself_and_its_errors_are_json_too() -> None:
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
         )
         try:
             assert publisher.wait_for_subscriber(PATIENCE)

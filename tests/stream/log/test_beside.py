@@ -101,7 +101,7 @@ def test_what_a_killed_writer_left_is_read_where_nothing_can_be_written(tmp_path
     path = killed_writer(tmp_path)
     there = ["unshare", "-m", "sh", "-c", READ_ONLY, "sh", str(path.parent)]
     export = [sys.executable, "-m", "stream.export", str(path), "--out", "-"]
-    done = subprocess.run(there + export, capture_output=True, text=True, check=False)
+    done = subprocess.run(there + export, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 10
     assert not path.with_name("log.db-shm").exists()
@@ -114,7 +114,7 @@ def test_a_whole_log_is_exported_without_a_temporary_folder(tmp_path: Path, monk
         export(ExportConfig(str(path), "jsonl", out=str(out)), threading.Event())
         with pytest.raises(OutputError, match="set TMPDIR"):
             export(ExportConfig(str(path), "parquet", out=STDOUT), threading.Event())
-    assert len(out.read_text().splitlines()) == 10
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 10
 
 
 def test_writing_goes_on_after_a_crash(cut_short: Path) -> None:

@@ -226,7 +226,7 @@ def test_a_log_of_the_first_version_can_be_read_but_not_continued(tmp_path: Path
 
 def test_files_that_are_no_log(tmp_path: Path) -> None:
     text = tmp_path / "notes.txt"
-    text.write_text("not a database at all, " * 100)
+    text.write_text("not a database at all, " * 100, encoding="utf-8")
     other = tmp_path / "other.db"
     with closing(sqlite3.connect(other)) as database:
         database.execute("CREATE TABLE songs (name TEXT)")
@@ -317,7 +317,7 @@ def test_files_that_may_not_grow_are_survived_by_all_that_was_acknowledged(tmp_p
         [sys.executable, "-c", FILL, str(tmp_path / "a.db")],
         env={"PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'support'}"},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=60,
         check=False,
     )

@@ -151,7 +151,7 @@ def empty_poses(tmp_path: Path) -> Path:
 
 
 def text_file(tmp_path: Path) -> Path:
-    (tmp_path / "poses.tar").write_text("no tar at all\n" * 100)
+    (tmp_path / "poses.tar").write_text("no tar at all\n" * 100, encoding="utf-8")
     return tmp_path / "poses.tar"
 
 
@@ -161,7 +161,7 @@ def empty_file(tmp_path: Path) -> Path:
 
 
 def tar_of_something_else(tmp_path: Path) -> Path:
-    (tmp_path / "notes.txt").write_text("notes")
+    (tmp_path / "notes.txt").write_text("notes", encoding="utf-8")
     with tarfile.open(tmp_path / "notes.tar", "w") as archive:
         archive.add(tmp_path / "notes.txt", "notes.txt")
     return tmp_path / "notes.tar"

@@ -38,7 +38,7 @@ def test_cameras_agree_before_and_after_the_tokens(shared: Path, scene: Path, tm
     file = tmp_path / "figures.json"
     (scene / "cam04.mp4").unlink()
     assert call(bench, ["--multiview", str(scene), "--json", str(file), "--pose-model", str(model(shared))]) == 0
-    figures = json.loads(file.read_text())
+    figures = json.loads(file.read_text(encoding="utf-8"))
     found = {result["estimator"]: result for result in figures["estimators"]}
     assert list(found) == ["movenet", "movenet, 256 px", "movenet, 448 px", "mediapipe"]
     for name in ("movenet", "movenet, 448 px"):
@@ -85,7 +85,7 @@ def test_folders_that_do_not_fit(shared: Path, scene: Path, tmp_path: Path) -> N
 )
 def test_calibrations_that_are_none(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "x.qca.txt"
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     with pytest.raises(SourceError, match=said):
         read_calibration(file)
     with pytest.raises(SourceError, match="cannot read the calibration"):

@@ -51,7 +51,7 @@ def test_panoptic(tmp_path: Path) -> None:
         for c in CAMERAS.values()
     ]  # fmt: skip
     file = tmp_path / "calibration.json"
-    file.write_text(json.dumps({"cameras": entries}))
+    file.write_text(json.dumps({"cameras": entries}), encoding="utf-8")
     cameras = read_calibration(file)
     check(cameras)
     for camera, expected in zip(cameras.values(), CAMERAS.values(), strict=True):
@@ -115,7 +115,7 @@ def test_files_that_describe_no_cameras(entries: dict[str, object], said: str, t
 )
 def test_damaged_files_are_one_line(text: str, tmp_path: Path) -> None:
     file = tmp_path / "calibration"
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     with pytest.raises(SourceError, match=r"is not a calibration .*: give CMU Panoptic's JSON") as error:
         read_calibration(file)
     assert "\n" not in str(error.value)

@@ -173,7 +173,7 @@ def test_the_terminal_stays_clean(model: Path, shared: Path) -> None:
         seeder.close()
     """
     video = shared / "data/video/two_people_indoor.mp4"
-    done = subprocess.run([sys.executable, "-c", code, model, video], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code, model, video], capture_output=True, encoding="utf-8", timeout=60)
     assert done.stdout.split() == ["2", "True"] * 3
     assert done.stderr == ""
 
@@ -193,7 +193,7 @@ sys.exit("sounddevice is hidden" if "sounddevice" in sys.modules else 0)
 
 def test_loading_mediapipe_starts_no_processes() -> None:
     # It would look for PortAudio with the help of compilers, which outlive a producer that is stopped meanwhile.
-    done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -202,12 +202,12 @@ def test_loading_mediapipe_needs_no_folder_to_write_to(tmp_path: Path) -> None:
     code = "import sys, stream.pose.landmarker; sys.exit('matplotlib' in sys.modules)"
     nowhere = {"HOME": "/dev/null", "TMPDIR": "/dev/null", "MPLCONFIGDIR": "/dev/null", "XDG_CONFIG_HOME": "/dev/null"}
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=os.environ | nowhere
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False, env=os.environ | nowhere
     )
     assert done.returncode == 0, done.stderr
 
 
 def test_who_loads_matplotlib_later_gets_the_real_one() -> None:
     code = "import stream.pose.landmarker, matplotlib.pyplot; matplotlib.pyplot.figure"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr

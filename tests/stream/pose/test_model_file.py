@@ -97,7 +97,7 @@ def test_downloads_once_and_shows_and_keeps_the_hash(
     assert out == ""
     assert digest in err
     assert "100%" in err  # the progress bar
-    assert (cache / f"{NAME}.sha256").read_text() == f"{digest}  {NAME}\n"
+    assert (cache / f"{NAME}.sha256").read_text(encoding="utf-8") == f"{digest}  {NAME}\n"
     assert sorted(path.name for path in cache.iterdir()) == [NAME, f"{NAME}.sha256"]
 
     assert find_pose_model(cache=cache, url=server.url) == found

@@ -12,7 +12,9 @@ from scipy.optimize import linear_sum_assignment
 
 from stream.pose.source import open_vision
 
-TRUTH: dict[str, dict[str, dict[str, list[float]]]] = json.loads(Path(__file__).with_name("people.json").read_text())
+TRUTH: dict[str, dict[str, dict[str, list[float]]]] = json.loads(
+    Path(__file__).with_name("people.json").read_text(encoding="utf-8")
+)
 
 SHOULDERS = [5, 6]
 

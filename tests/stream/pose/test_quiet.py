@@ -22,7 +22,11 @@ divert_native_stderr()
 
 def run(code: str, **options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", DIVERTED + code], capture_output=True, text=True, timeout=60, env=os.environ | options
+        [sys.executable, "-c", DIVERTED + code],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        env=os.environ | options,
     )
 
 
@@ -83,10 +87,10 @@ os.abort()
 
 def test_standard_error_that_is_closed_or_elsewhere_is_left_alone() -> None:
     code = DIVERTED.replace('native(b"before\\n")', "os.close(2); sys.stderr = None") + "print(sys.stderr)"
-    closed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    closed = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=60)
     assert (closed.returncode, closed.stdout) == (0, "None\n")
     notebook = "import io, sys; sys.stderr = io.StringIO()" + DIVERTED + 'native(b"after\\n")'
-    done = subprocess.run([sys.executable, "-c", notebook], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", notebook], capture_output=True, encoding="utf-8", timeout=60)
     assert done.stderr == "before\nafter\n"
 
 
@@ -98,7 +102,7 @@ def refuse(*arguments, **options):
 subprocess.Popen.__init__ = refuse
 """
     code = refused + DIVERTED + 'native(b"after\\n"); print("ours", file=sys.stderr)'
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=60)
     assert done.stderr == "before\nafter\nours\n"
 
 
@@ -106,7 +110,7 @@ def test_every_line_of_a_producer_that_watches_a_video_is_json(shared: Path) -> 
     video, model = shared / "data/video/two_people_indoor.mp4", shared / "models/pose_landmarker_full.task"
     flags = ["--video", str(video), "--pose-model", str(model), "--duration", "0.1", "--log-format", "json"]
     command = [sys.executable, "-m", "stream.producer", *flags, "--bind", "tcp://127.0.0.1:*"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120)
     assert done.returncode == 0
     events = [msgspec.json.decode(line)["event"] for line in done.stderr.splitlines()]
     assert events[0] == "started"

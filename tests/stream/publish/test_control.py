@@ -369,7 +369,7 @@ def test_the_port_is_the_next_one_or_a_free_one(tmp_path: Path) -> None:
             assert source.control.address != f"tcp://127.0.0.1:{taken}"
             assert source.control.told == f"tcp://*:{source.control.address.rpartition(':')[2]}"
             assert isinstance(source.ask(Info(id=0)), InfoReply)
-            with pytest.raises(WireError, match="in use"):
+            with pytest.raises(WireError, match=r"in use|is the control socket"):  # as far as it answers in time
                 type(source.control)(history, source.control.address)
     with Source() as source:
         port, control = (int(address.rpartition(":")[2]) for address in (source.address, source.control.address))

@@ -198,12 +198,12 @@ def test_malformed_addresses(address: str) -> None:
 def test_a_file_at_an_ipc_path_is_left_alone(tmp_path: Path) -> None:
     for path in (tmp_path / "tokens.db", tmp_path / "folder"):
         if path.suffix:
-            path.write_text("precious")
+            path.write_text("precious", encoding="utf-8")
         else:
             path.mkdir()
         with pytest.raises(WireError, match="is there already and is no socket: choose another address"):
             Publisher(f"ipc://{path}", "demo")
-    assert (tmp_path / "tokens.db").read_text() == "precious"
+    assert (tmp_path / "tokens.db").read_text(encoding="utf-8") == "precious"
 
 
 def test_a_port_in_use_is_left_to_its_holder(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_what_cannot_be_played_is_named(tmp_path: Path) -> None:
     for clip in ("2", "-1", "dance"):
         with pytest.raises(SourceError, match=f"no clip '{clip}' in .*: give a number from 0 to 1 or a name.*clip-0"):
             play(f"{file}:{clip}")
-    (tmp_path / "text.npz").write_text("hello")
+    (tmp_path / "text.npz").write_text("hello", encoding="utf-8")
     with pytest.raises(SourceError, match="is not a recording of joints: "):
         play(str(tmp_path / "text.npz"))
     np.savez(tmp_path / "other.npz", poses=np.zeros(3))

@@ -65,7 +65,9 @@ class TestRedact:
                     print(error)
         """
         addresses = [f"{scheme}://bob:s3cret@127.0.0.1:{port}/x?key=s3cret" for scheme in ("rtsp", "http", "nonsense")]
-        done = subprocess.run([sys.executable, "-c", code, *addresses], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-c", code, *addresses], capture_output=True, encoding="utf-8", timeout=60
+        )
         assert "s3cret" not in done.stdout + done.stderr
         assert done.stdout.count("gives no image") == 3
         assert len(done.stdout.splitlines()) == 6  # FFmpeg prints there when it may

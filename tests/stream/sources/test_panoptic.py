@@ -33,7 +33,7 @@ def test_real_frames_come_in_cm_by_the_ids_of_the_recording(shared: Path) -> Non
     assert all(frame.people.keys() == {0, 1, 2} for frame in frames)
     assert [f.time for f in frames] == pytest.approx(np.arange(20) / FPS, abs=2e-3)
     for number, frame in enumerate(frames, start=168):
-        content = json.loads((shared / BAND / POSES / frame_name(number)).read_text())
+        content = json.loads((shared / BAND / POSES / frame_name(number)).read_text(encoding="utf-8"))
         for body in content["bodies"]:
             truth = np.reshape(body["joints19"], (19, 4))[FROM_PANOPTIC19]
             pose = frame.people[body["id"]]
@@ -64,7 +64,7 @@ def _down(pose: Pose, part: str) -> float:
 
 
 def test_real_pixels_are_those_of_opencv(shared: Path) -> None:
-    cameras = json.loads((shared / BAND / "calibration_160906_band1.json").read_text())["cameras"]
+    cameras = json.loads((shared / BAND / "calibration_160906_band1.json").read_text(encoding="utf-8"))["cameras"]
     entry = next(c for c in cameras if c["name"] == "00_12")
     turn, _ = cv2.Rodrigues(np.array(entry["R"]))
     fixed = np.array(entry["t"]), np.array(entry["K"]), np.array(entry["distCoef"])
@@ -164,7 +164,7 @@ def test_a_camera_with_impossible_figures_is_named(tmp_path: Path) -> None:
     sequence = write(tmp_path / "seq", ten_frames())
     broken = calibration()
     broken["cameras"][2]["R"] = np.zeros((3, 3)).tolist()
-    (sequence / "calibration_seq.json").write_text(json.dumps(broken))
+    (sequence / "calibration_seq.json").write_text(json.dumps(broken), encoding="utf-8")
     with pytest.raises(SourceError, match=r"camera 00_03 is damaged.*no rotation"):
         source(sequence, "2d")
     assert "00_00" in source(sequence, "2d", camera="00_00").label
@@ -173,7 +173,7 @@ def test_a_camera_with_impossible_figures_is_named(tmp_path: Path) -> None:
 def test_another_sequence_s_calibration_is_not_guessed(tmp_path: Path) -> None:
     sequence = write(tmp_path / "seq", ten_frames(), calibrated=False)
     for name in ("one", "two"):
-        (sequence / f"calibration_{name}.json").write_text(json.dumps(calibration()))
+        (sequence / f"calibration_{name}.json").write_text(json.dumps(calibration()), encoding="utf-8")
     assert "no calibration" in source(sequence, "2d").label
 
 

@@ -26,7 +26,7 @@ BOX = (100.0, 50.0, 80.0)
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> TokenizerFiles:
     folder = tmp_path_factory.mktemp("tokenizers") / "running-sum"
     write_tokenizer(folder)
-    (folder / "README.md").write_text("# running sum\n")
+    (folder / "README.md").write_text("# running sum\n", encoding="utf-8")
     return load_tokenizer(folder)
 
 
@@ -58,7 +58,7 @@ def test_the_files_come_over_the_wire_and_decode(source: Source, tokenizer: Toke
         assert list(stream.decoders) == [tokenizer.spec.label]
     (folder,) = cache.iterdir()
     assert stat.S_IMODE(folder.stat().st_mode) == stat.S_IMODE(cache.stat().st_mode) == 0o700
-    assert (folder / "README.md").read_text() == "# running sum\n"
+    assert (folder / "README.md").read_text(encoding="utf-8") == "# running sum\n"
     for file in tokenizer.folder.iterdir():
         assert (folder / file.name).read_bytes() == file.read_bytes()
 
@@ -125,7 +125,7 @@ def test_files_that_contradict_each_other_are_refused(tokenizer: TokenizerFiles,
 
 
 def test_a_cache_that_cannot_be_written_is_named(source: Source, tokenizer: TokenizerFiles, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with Asker(source.control.address) as asker, pytest.raises(TokenizerError, match="cannot keep the tokenizer"):
         fetch_tokenizer(tokenizer.spec.label, asker, tmp_path / "file" / "cache")
 

@@ -40,7 +40,7 @@ def start() -> Iterator[Command]:
 
     def begin(*words: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", *words]
-        started.append(subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True))
+        started.append(subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, encoding="utf-8"))
         return started[-1]
 
     yield begin

@@ -20,7 +20,7 @@ OPEN = Security(insecure=True)
 
 def _named_for_ipv6() -> str | None:
     """A name of this machine that has an IPv6 address and no other, as Debian's ip6-localhost."""
-    listed = Path("/etc/hosts").read_text().splitlines() if Path("/etc/hosts").exists() else []
+    listed = Path("/etc/hosts").read_text(encoding="utf-8").splitlines() if Path("/etc/hosts").exists() else []
     names = [name for line in listed for name in line.partition("#")[0].split()[1:]]
     return next((name for name in names if is_ipv6_only(name)), None)
 

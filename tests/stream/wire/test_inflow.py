@@ -60,7 +60,7 @@ def let_in_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 @contextmanager
 def child(code: str, *args: str) -> Iterator["subprocess.Popen[str]"]:
     pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, "-c", code, *args], stdin=pipe, stdout=pipe, text=True) as process:
+    with subprocess.Popen([sys.executable, "-c", code, *args], stdin=pipe, stdout=pipe, encoding="utf-8") as process:
         try:
             yield process
         finally:

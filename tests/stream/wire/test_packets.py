@@ -362,7 +362,7 @@ def test_the_limit_is_the_size_of_the_frame() -> None:
 
 
 def test_the_specification_names_every_field_in_order() -> None:
-    text = (Path(__file__).parents[3] / "docs" / "wire.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "wire.md").read_text(encoding="utf-8")
     table = text.partition("## Packet")[2].partition("\n## ")[0]
     rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
     named = [key.strip(" `") for row in rows for key in row.split(",")]

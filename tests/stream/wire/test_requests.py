@@ -135,7 +135,7 @@ def test_a_reply_out_of_order_is_refused(reply: Reply, changes: dict[str, Any]) 
 
 
 def test_the_specification_names_every_request_and_field() -> None:
-    text = (Path(__file__).parents[3] / "docs" / "wire.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "wire.md").read_text(encoding="utf-8")
     section = text.partition("## The control socket")[2].partition("\n## ")[0]
     rows = {row.split("|")[1].strip(" `"): row for row in section.splitlines() if row.startswith("| `")}
     for request in (Ping, Info, Snapshot, Replay, Files, Chunk):

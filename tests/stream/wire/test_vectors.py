@@ -10,7 +10,7 @@ from make_vectors import FOLDER, plain, vectors
 from stream.wire.packets import Packet, PacketError, decode_message, encode, encode_control
 from stream.wire.requests import decode_reply, decode_request, encode_reply, encode_request
 
-WRITTEN: list[dict[str, Any]] = json.loads((FOLDER / "vectors.json").read_text())
+WRITTEN: list[dict[str, Any]] = json.loads((FOLDER / "vectors.json").read_text(encoding="utf-8"))
 
 
 def read(kind: str, data: bytes) -> Any:

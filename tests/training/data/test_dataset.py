@@ -116,7 +116,7 @@ def test_a_damaged_or_unwritable_cache_loses_nothing(
     (kept,) = cache.iterdir()
     (kept / "joints.npy").write_bytes(b"\x93NUMPY broken")
     np.testing.assert_array_equal(MotionDataset.read(file, cache).clips[0].joints, expected)
-    (tmp_path / "taken").write_text("no folder")
+    (tmp_path / "taken").write_text("no folder", encoding="utf-8")
     (clip,) = MotionDataset.read(file, tmp_path / "taken").clips
     np.testing.assert_array_equal(clip.joints, expected)
     assert "cannot keep" in caplog.text

@@ -53,7 +53,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def saved_run(folder: Path, changes: list[str]) -> TrainConfig:
     """A network that has seen one batch, saved as a run."""
     folder.mkdir()
-    (folder / "file.yaml").write_text("name: small\n")
+    (folder / "file.yaml").write_text("name: small\n", encoding="utf-8")
     config = load_config(folder / "file.yaml", [*SMALL, *changes])
     run = Run(config, folder)
     model = config.model
@@ -181,7 +181,7 @@ def test_the_command_line_writes_figures_by_name_and_counts_what_it_left_out(
     file = tmp_path / "figures.json"
     arguments = ["heatmap3d-f8", "--backend", "onnxruntime", "--json", str(file)]
     assert call(evaluate, [*arguments, "--data", str(data / "npz"), str(data / "171204_pose5.tar")]) == 0
-    found = json.loads(file.read_text())
+    found = json.loads(file.read_text(encoding="utf-8"))
     assert list(found)[-1] == "total"
     assert len(found) == 3
     for row in found.values():

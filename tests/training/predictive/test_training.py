@@ -34,7 +34,7 @@ optim: {steps: 4, rise_steps: 1, threads: 1}
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> PredictiveTrainConfig:
     folder = tmp_path_factory.mktemp("predictive")
-    (folder / "tiny.yaml").write_text(TINY % write_recordings(tmp_path_factory.mktemp("recordings")))
+    (folder / "tiny.yaml").write_text(TINY % write_recordings(tmp_path_factory.mktemp("recordings")), encoding="utf-8")
     return load_config(folder / "tiny.yaml", [f"runs={folder / 'runs'}"])
 
 
@@ -71,7 +71,7 @@ def test_it_learns(config: PredictiveTrainConfig, tmp_path: Path) -> None:
 
 def test_a_run_is_exported_from_the_command_line_and_its_graphs_stream(run: Path, tmp_path: Path) -> None:
     assert call(export_command, [str(run), "--out", str(tmp_path / "tiny")]) == 0
-    card = (tmp_path / "tiny" / "README.md").read_text()
+    card = (tmp_path / "tiny" / "README.md").read_text(encoding="utf-8")
     assert "up to 3 ids of 3 vocabularies of 8" in card
     assert "4 steps of 4 windows of 24 frames" in card
     encoder = open_encoder(tmp_path / "tiny", "onnxruntime")
@@ -96,7 +96,7 @@ def test_a_train_command_takes_the_kind_that_the_file_names(
     config: PredictiveTrainConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "tiny.yaml"
-    file.write_text(TINY % config.data.root)
+    file.write_text(TINY % config.data.root, encoding="utf-8")
     runs = f"runs={tmp_path / 'runs'}"
     assert call(command, [str(file), runs, "optim.steps=1"]) == 0
     assert call(command, ["--resume", str(tmp_path / "runs" / "tiny"), "seed=7"]) == 2

@@ -85,7 +85,7 @@ def test_training_curves_come_from_the_runs_log(tmp_path: Path) -> None:
     lines = [{"step": step, "joint": 1 / step, "codes": 100.0} for step in range(20, 200, 20)]
     lines.append({"step": 100, "unseen": {"a/set": {"joint_error_cm": 3.0}, "another": {"joint_error_cm": 2.0}}})
     text = "\n".join(json.dumps(line) for line in lines)
-    (tmp_path / "log.jsonl").write_text(text + '\n{"step": 200, "joi')  # cut off
+    (tmp_path / "log.jsonl").write_text(text + '\n{"step": 200, "joi', encoding="utf-8")  # cut off
     assert plots.training_curves(tmp_path, tmp_path / "curves.png") == tmp_path / "curves.png"
     picture = cv2.imread(str(tmp_path / "curves.png"))
     assert picture is not None

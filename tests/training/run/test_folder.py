@@ -17,6 +17,6 @@ def test_the_time_of_a_run_counts_every_step_once(tmp_path: Path) -> None:
         {"step": 40, "samples_per_second": 32.0},  # 0.25 s a step
         {"step": 40, "unseen": {"a/set": {"joint_error_cm": 3.0}}},
     ]
-    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, entries)) + '\n{"step": 60, "sam')
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, entries)) + '\n{"step": 60, "sam', encoding="utf-8")
     assert read_log(tmp_path) == entries
     assert training_seconds(tmp_path, 8) == pytest.approx(20 * 0.5 + 20 * 0.25)

@@ -16,15 +16,15 @@ def test_changed_code_is_said_and_a_written_page_is_none(tmp_path: Path) -> None
     code, page = tmp_path / "training" / "run" / "provenance.py", tmp_path / "docs" / "results.md"
     for file in (code, page):
         file.parent.mkdir(parents=True)
-        file.write_text("as it was")
+        file.write_text("as it was", encoding="utf-8")
     git(tmp_path, "init", "--quiet")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "--quiet", "--message", "first")
     clean = code_version(tmp_path)
     assert len(clean) >= 7
-    page.write_text("a new row")
+    page.write_text("a new row", encoding="utf-8")
     assert code_version(tmp_path) == clean
-    code.write_text("something else")
+    code.write_text("something else", encoding="utf-8")
     assert code_version(tmp_path) == f"{clean}-dirty"
 
 

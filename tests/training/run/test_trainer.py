@@ -109,12 +109,12 @@ def test_a_resumed_run_keeps_its_configuration(
 ) -> None:
     run = tmp_path / "run"
     train(dataclasses.replace(config, optim=dataclasses.replace(config.optim, steps=4)), run, resume=False)
-    kept = (run / "config.yaml").read_text()
+    kept = (run / "config.yaml").read_text(encoding="utf-8")
     assert call(command, ["seed=5", "losses.joint=9", "--resume", str(run)]) == 2
     assert "seed=0, not 5, losses.joint=1.0, not 9.0. Go on as it was with --resume" in capsys.readouterr().err
     # The configuration alone says 4000 steps and all the sizes of a real network.
     assert call(command, ["heatmap2d-f8", "--resume", str(run)]) == 2
-    assert (run / "config.yaml").read_text() == kept
+    assert (run / "config.yaml").read_text(encoding="utf-8") == kept
     assert call(command, ["optim.steps=6", "save_every=1", "--resume", str(run)]) == 0
     assert load_trained(run)[1] == 6
 
@@ -181,7 +181,7 @@ def test_values_that_make_no_sense_are_named(
 
 
 def test_a_file_that_is_no_configuration_is_one_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "bad.yaml").write_text("model: {hop: [8")
+    (tmp_path / "bad.yaml").write_text("model: {hop: [8", encoding="utf-8")
     for file, message in ((tmp_path / "bad.yaml", "is no YAML"), (tmp_path, "is a folder: name a YAML file")):
         assert call(command, [str(file)]) == 2
         assert message in capsys.readouterr().err
@@ -191,14 +191,14 @@ def test_a_file_that_is_no_configuration_is_one_clear_error(tmp_path: Path, caps
 
 def test_a_run_keeps_its_log_data_and_code_and_moving_pictures(config: TrainConfig, tmp_path: Path) -> None:
     train(config, tmp_path / "run", resume=False)
-    entries = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    entries = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     terms = next(entry for entry in entries if "heatmap" in entry)
     assert terms["step"] == 8
     assert terms["samples_per_second"] > 0
     assert 0 <= terms["share_waiting"] <= 1
     assert 0 < terms["share_of_peak"] < 1
     assert entries[0]["unseen"]["single"]["joint_error_cm"] > 0
-    (start,) = json.loads((tmp_path / "run" / "run.json").read_text())
+    (start,) = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
     assert start["seed"] == 0
     assert start["data"]["shards"]["files"] == 1
     assert len(start["data"]["shards"]["sha256"]) == 64
@@ -222,14 +222,14 @@ def test_a_run_is_exported_and_evaluated(config: TrainConfig, recordings: Path, 
     spec = load_tokenizer(tmp_path / "small").spec
     assert spec.name == "small"
     card = tmp_path / "small" / "README.md"
-    text = card.read_text()
+    text = card.read_text(encoding="utf-8")
     for said in (spec.label, "16 tokens of a vocabulary of 16", "8 steps of 2 windows of 8 frames, seed 0"):
         assert said in text
-    (start,) = json.loads((run / "run.json").read_text())
+    (start,) = json.loads((run / "run.json").read_text(encoding="utf-8"))
     assert all(found["sha256"] in text for found in start["data"].values())
-    card.write_text("by its maker")
+    card.write_text("by its maker", encoding="utf-8")
     export(run, tmp_path / "small")
-    assert card.read_text() == "by its maker"
+    assert card.read_text(encoding="utf-8") == "by its maker"
     found = evaluate(str(tmp_path / "small"), [recordings / "single", recordings / "shards"], "onnxruntime")
     assert len(found) == 2
     for row in found.values():
@@ -272,26 +272,26 @@ def test_rates_rise_and_fall_and_the_temperature_falls(config: TrainConfig) -> N
 def test_a_file_stands_on_its_bases(tmp_path: Path, recordings: Path) -> None:
     write_config(tmp_path / "small.yaml", recordings)
     (tmp_path / "more.yaml").write_text(
-        "base: small.yaml\nmodel: {vocabulary: 32, grid: 32}\noptim: {steps: 5, plain_steps: 1}\n"
+        "base: small.yaml\nmodel: {vocabulary: 32, grid: 32}\noptim: {steps: 5, plain_steps: 1}\n", encoding="utf-8"
     )
-    (tmp_path / "other.yaml").write_text("seed: 7\n")
-    (tmp_path / "top.yaml").write_text("base: [more.yaml, other.yaml]\nmodel: {vocabulary: 64}\n")
+    (tmp_path / "other.yaml").write_text("seed: 7\n", encoding="utf-8")
+    (tmp_path / "top.yaml").write_text("base: [more.yaml, other.yaml]\nmodel: {vocabulary: 64}\n", encoding="utf-8")
     config = load_config(tmp_path / "top.yaml", ["optim.steps=6"])
     assert (config.name, config.seed, config.model.vocabulary, config.model.grid) == ("small", 7, 64, 32)
     assert config.optim.steps == 6
-    (tmp_path / "small.yaml").write_text("base: top.yaml\n")
+    (tmp_path / "small.yaml").write_text("base: top.yaml\n", encoding="utf-8")
     with pytest.raises(ValueError, match="is its own base"):
         load_config(tmp_path / "top.yaml", [])
 
 
 def test_every_configuration_that_ships_is_sound() -> None:
     root = Path(__file__).parents[3] / "configs"
-    files = [file for file in root.rglob("*.yaml") if "tables:" not in file.read_text()]
+    files = [file for file in root.rglob("*.yaml") if "tables:" not in file.read_text(encoding="utf-8")]
     assert len(files) > 25
     for file in files:
         load_config(file, [])
         if file.parent.name == "ablations":
-            lines = [line for line in file.read_text().splitlines() if not line.startswith("#")]
+            lines = [line for line in file.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
             assert len(lines) <= 5, file
 
 
