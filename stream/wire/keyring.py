@@ -5,6 +5,7 @@ import os
 import re
 import struct
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -202,7 +203,9 @@ class Keyring:
 
 def parse_public(source: str) -> bytes:
     """Return the public key in a .key file, or of 40 characters. Raises SecurityError."""
-    path = Path(os.path.expanduser(source))
+    path = Path(source)
+    with suppress(ValueError):  # "~" and what cannot be a user's name
+        path = Path(os.path.expanduser(source))
     if path.suffix == SECRET:
         raise SecurityError(f"{source} is a secret: it stays where it was made; give {path.stem}{PUBLIC}")
     if not path.is_file() and _CURVE_KEY.fullmatch(source):

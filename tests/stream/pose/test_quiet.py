@@ -31,13 +31,16 @@ def run(code: str, **options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_what_native_code_writes_is_not_seen_and_what_python_says_is() -> None:
-    done = run("""
+    done = run(
+        """
 native(b"an odd line of a version to come\\n" * 5000)
 print("printed", file=sys.stderr)
 logging.basicConfig()
 logging.warning("logged, with \\u2192")
 native(b"while closing")
-""")
+""",
+        PYTHONIOENCODING="utf-8",
+    )
     assert done.returncode == 0
     assert done.stderr == "before\nprinted\nWARNING:root:logged, with →\n"
 
