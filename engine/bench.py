@@ -100,7 +100,7 @@ class Figures:
 def contestants(
     tokenizer: TokenizerFiles, backends: Sequence[str], precisions: Sequence[Precision] | None, absent: dict[str, str]
 ) -> dict[tuple[str, Precision], tuple[Encoder, Decoder]]:
-    """Open the tokenizer in every backend and precision; note in `absent` what cannot be had, and why."""
+    """Open the tokenizer in every backend and precision; note in `absent` what cannot be opened, and why."""
     opened: dict[tuple[str, Precision], tuple[Encoder, Decoder]] = {}
     for backend in backends:
         for precision in PRECISIONS[backend] if precisions is None else precisions:

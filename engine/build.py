@@ -64,7 +64,7 @@ def build_tensorrt(tokenizer: TokenizerFiles, wanted: Wanted, say: Say = print) 
     root = wanted.out if wanted.out is not None else manifests.engines_folder()
     folder = root / f"{name}-{wanted.precision}-b{wanted.max_batch}"
     if not wanted.force and _is_there(folder, tokenizer, wanted, capabilities):
-        say(f"already there: {folder} (--force builds it again)")
+        say(f"already built: {folder} (--force builds it again)")
         return folder
     say(f"{spec.label} with {flavour.name} {flavour.version} for {gpu or ', '.join(capabilities)}, {wanted.precision}")
     try:
@@ -109,7 +109,9 @@ def build_openvino(tokenizer: TokenizerFiles, precision: Precision, max_batch: i
     try:
         cache_folder("openvino")
     except OSError as error:
-        raise EngineError(f"no place for compiled graphs: {error}; name a folder with KINETOKEN_CACHE") from None
+        raise EngineError(
+            f"cannot create the cache of compiled graphs: {error}. Set KINETOKEN_CACHE to a writable folder"
+        ) from None
     for part, open_session in (("encoder", open_encoder), ("decoder", open_decoder)):
         start = time.perf_counter()
         session = open_session(tokenizer, "openvino", precision)
@@ -178,7 +180,9 @@ def _calibration(wanted: Wanted) -> str | None:
     try:
         return hashlib.sha256("".join(map(sha256, wanted.data or (BUILT_IN,))).encode()).hexdigest()
     except OSError as error:
-        raise EngineError(f"{error.filename} is no recording ({error}): give npz files with joints and fps") from None
+        raise EngineError(
+            f"{error.filename} is not a recording ({error}): give npz files with joints and fps"
+        ) from None
 
 
 def _build_part(
@@ -270,7 +274,7 @@ class Config:
                 "--gpu-arch, --workspace, --data, --out and --force are TensorRT's; OpenVINO keeps its own cache"
             )
         if self.data and self.precision != "int8":
-            raise ValueError(f"--data is what int8 is calibrated on; {self.precision} needs none: leave it out")
+            raise ValueError(f"--data calibrates int8 and is not used in {self.precision}: leave it out")
 
 
 EXAMPLES = """

@@ -8,7 +8,7 @@ class KinetokenError(Exception):
 
 
 class UsageError(KinetokenError):
-    """A flag, a configuration or the data that it names will not do."""
+    """A flag, a configuration or the data it names cannot be used."""
 
     exit_code = 2
 
@@ -57,7 +57,7 @@ EXIT_CODES = {
     8: "nothing heard within the time-out",
     9: "finished, but the log lacks packets or holds damaged ones",
     10: "output cannot be written",
-    11: "keys needed, missing, damaged or open to others; or the sockets' guard died",
+    11: "keys needed, missing, damaged or open to others; or the authentication thread stopped",
     12: "refused by the producer, or not the producer whose key is known",
     13: "engine missing, unfit for this machine, not buildable or not exact",
     14: "a package is missing: the message names the extra that brings it",

@@ -46,7 +46,7 @@ def to_int8(
         say(f"{part}: {products - kept} of {products} products in int8: {found}")
         if exact:
             return rounded
-    raise EngineError(f"{tokenizer.spec.label} does not stay exact in int8 ({part}, {found}): take --precision fp16")
+    raise EngineError(f"{tokenizer.spec.label} does not stay exact in int8 ({part}, {found}): use --precision fp16")
 
 
 def calibration(tokenizer: TokenizerFiles, part: Part, windows: Windows) -> Iterator[dict[str, NDArray[Any]]]:

@@ -71,7 +71,7 @@ class Config:
         if self.batch < 1:
             raise ValueError(f"--batch {self.batch}: at least 1")
         if self.precision == "bf16" and not has_bfloat16():
-            raise ValueError("this processor has no bfloat16: take --precision fp32")
+            raise ValueError("this processor does not support bfloat16: use --precision fp32")
 
 
 EXAMPLES = """

@@ -133,7 +133,9 @@ def load_tokenizer(name_or_dir: str | Path) -> TokenizerFiles:
         )
     missing = [file for file in (*FILES, SUMS) if not (folder / file).is_file()]
     if missing:
-        raise TokenizerError(f"{folder} is no whole tokenizer: {', '.join(missing)} missing; export or fetch it again")
+        raise TokenizerError(
+            f"{folder} is not a complete tokenizer: {', '.join(missing)} missing; export or fetch it again"
+        )
     sums = _check_sums(folder)
     try:
         spec = msgspec.json.decode((folder / "config.json").read_bytes(), type=TokenizerSpec)

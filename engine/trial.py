@@ -91,7 +91,7 @@ def _limit() -> None:
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
-        # Of all cores together, should whoever waits be gone.
+        # Of all cores together, should the waiting process be gone.
         seconds = int(PATIENCE * (os.cpu_count() or 1))
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
 

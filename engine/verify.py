@@ -247,7 +247,7 @@ def main(config: Config, stop: threading.Event) -> None:
     verdict = verify(tokenizer, config.backend, config.precision, windows, config.batch)
     print("\n".join(report(verdict)))
     if not verdict.passed:
-        raise EngineError(f"{config.backend} in {config.precision} is not exact enough: take another precision")
+        raise EngineError(f"{config.backend} in {config.precision} is not exact enough: use another precision")
 
 
 if __name__ == "__main__":

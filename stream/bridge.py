@@ -183,7 +183,7 @@ def _bridge(config: Config, stream: TokenStream, target: Target, service: Servic
                 heard_at = time.monotonic()
             if config.timeout and time.monotonic() - heard_at > config.timeout and not stream.ended:
                 raise SilenceError(
-                    f"nothing heard at {shown(config.connect)} for {config.timeout:g} s: is a producer there?"
+                    f"nothing heard at {shown(config.connect)} for {config.timeout:g} s: is a producer running there?"
                 )
             continue
         heard_at = time.monotonic()

@@ -127,7 +127,7 @@ def check_libraries() -> Iterator[Finding]:
         check=False,
     )
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+        last = (done.stderr.strip().splitlines() or ["mediapipe exited without output"])[-1]
         yield Finding("fail", "mediapipe", f"{last}: on a bare Linux install libgl1, libegl1 and libgles2")
 
 
@@ -138,7 +138,7 @@ def check_backends() -> Iterator[Finding]:
     for backend in get_args(Backend)[1:]:  # the first is auto
         try:
             milliseconds = _milliseconds(open_encoder(name, backend))
-        except Exception as error:  # one that is absent or broken is no harm while another works
+        except Exception as error:  # one that is absent or broken does no harm while another works
             yield Finding("warn", f"backend {backend}", f"not used: {in_a_line(error)}")
             continue
         running += 1

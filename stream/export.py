@@ -127,7 +127,7 @@ def _write_out(config: Config, log: LogReader, console: Console, stop: threading
         temporary = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
     except OSError as error:
         raise OutputError(
-            f"no place for a temporary file ({error.strerror or error}): set TMPDIR to a writable folder, or write "
+            f"cannot create a temporary file ({error.strerror or error}): set TMPDIR to a writable folder, or write "
             "to a file with --out"
         ) from error
     with temporary as file:

@@ -59,11 +59,11 @@ class Config:
     bind: str = "tcp://127.0.0.1:5555"
     """Address to publish on, tcp://HOST:PORT or ipc://PATH; port * takes a free one."""
     wait: float = 0.0
-    """Wait up to so many seconds for a first subscriber before starting, so that it misses nothing."""
+    """Wait up to this many seconds for a first subscriber before starting, so that it misses nothing."""
     keys: str | None = None
     """Folder of keys made by python -m stream.keys: only readers with a listed key get in."""
     insecure: bool = False
-    """Publish on any address without keys: whoever reaches it reads."""
+    """Publish on any address without keys: anyone who can reach it can read."""
     log_format: LogFormat = "text"
     """How messages on standard error look: text, or json for one object a line."""
 

@@ -85,7 +85,7 @@ class Config:
     precision: Precision = "fp32"
     """What the engine computes in."""
     force: bool = False
-    """Make all files anew."""
+    """Make all files again."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for values out of range."""
@@ -95,7 +95,7 @@ class Config:
             raise ValueError("--jobs and --max-persons must be at least 1")
         check_pose_size(self.pose_size)
         if self.decode and self.to == "db":
-            raise ValueError("--decode goes with npz, parquet and jsonl; a log is decoded by whoever reads it")
+            raise ValueError("--decode goes with npz, parquet and jsonl; a log is decoded when it is read")
 
     @property
     def folder(self) -> Path:
@@ -147,11 +147,11 @@ def _settle(folder: Path, settings: dict[str, Any], force: bool) -> None:
         if before != settings:
             raise OutputError(
                 f"{folder} holds files made with {_told(before)}, not {_told(settings)}: choose another --out, or "
-                "--force to make all anew"
+                "--force to make all again"
             )
         file.write_bytes(msgspec.json.format(msgspec.json.encode(settings)) + b"\n")
     except msgspec.DecodeError:
-        raise OutputError(f"{file} is damaged: choose another --out, or --force to make all anew") from None
+        raise OutputError(f"{file} is damaged: choose another --out, or --force to make all again") from None
     except OSError as error:
         raise OutputError(f"cannot write to {folder}: {error.strerror or error}: check rights and space") from error
 

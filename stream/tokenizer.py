@@ -238,7 +238,7 @@ class Tokenizer:
 
 
 class EncodeStream:
-    """Encodes one person frame by frame. Whoever pushes the frames of a recording gets its tokens, bit for bit."""
+    """Encodes one person frame by frame. Pushing the frames of a recording gives its tokens, bit for bit."""
 
     def __init__(self, encoder: Encoder, fps: float, keyframe: int = 0, rate: Rate = FULL) -> None:
         self._pipeline = Pipeline(encoder, fps, keyframe, rate)

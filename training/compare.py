@@ -113,7 +113,7 @@ class Config:
     data: list[Path] = field(default_factory=list)
     """Recordings, as in training.evaluate."""
     backend: Literal["auto", "openvino", "onnxruntime"] = "auto"
-    """What runs exported tokenizers."""
+    """Backend for exported tokenizers."""
     every: int = 1
     """Use only every N-th recording, for a quick look."""
     json: Path | None = None

@@ -163,7 +163,7 @@ def read_layers(file: Path, seen: tuple[Path, ...] = ()) -> DictConfig:
     try:
         own = OmegaConf.load(file)
     except (YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} is no YAML: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from None
     except IsADirectoryError:
         raise ValueError(f"{file} is a folder: name a YAML file") from None
     if not isinstance(own, DictConfig):

@@ -51,7 +51,7 @@ class Config:
     """Recordings: npz files or folders of them, Panoptic sequences (folders or tars) or a folder of them, all or, with
     @train or @validation behind its name, those of the paper's lists. By default what a run is validated on."""
     backend: Literal["auto", "openvino", "onnxruntime"] = "auto"
-    """What runs exported tokenizers."""
+    """Backend for exported tokenizers."""
     every: int = 1
     """Use only every N-th recording, for a quick look."""
     json: Path | None = None

@@ -80,7 +80,9 @@ def probe(
         kept = [track for track in part.result.tracks if shown[track.content] >= FOLDS]
         labels = np.array([track.content for track in kept])
         if len(set(labels)) < 2:
-            raise ValueError(f"{name} names no two contents of {FOLDS} recordings or more: nothing to tell apart")
+            raise ValueError(
+                f"{name} has fewer than two contents with {FOLDS} or more recordings: nothing to tell apart"
+            )
         tokens, spread = accuracy(np.stack([histogram(track, sizes.vocabulary) for track in kept]), labels)
         joints, joint_spread = accuracy(np.stack([joint_features(track) for track in kept]), labels)
         found[name] = {
@@ -106,7 +108,7 @@ class Config:
     data: list[Path] = field(default_factory=list)
     """Recordings that say what they show."""
     backend: Literal["auto", "openvino", "onnxruntime"] = "auto"
-    """What runs exported tokenizers."""
+    """Backend for exported tokenizers."""
     every: int = 1
     """Use only every N-th recording, for a quick look."""
     json: Path | None = None

@@ -81,7 +81,7 @@ def _train(config: TrainConfig, folder: Path) -> bool:
     if resume and different(load_config(known, []), config):
         aside = folder.with_name(f"{folder.name}-{int(known.stat().st_mtime)}")
         folder.rename(aside)
-        print(f"{folder.name}: the configuration changed; the run before is kept in {aside}")
+        print(f"{folder.name}: the configuration changed; the previous run is kept in {aside}")
         resume = False
     return train(config, folder, resume)
 
@@ -139,7 +139,7 @@ class Config:
     changes: list[str] = field(default_factory=list, metadata=POSITIONAL)
     """key=value over every row's configuration, such as data.root=data."""
     only: list[str] = field(default_factory=list)
-    """Fill these rows alone."""
+    """Only these rows."""
     dry_run: bool = False
     """Print the rows and how long each would train here."""
 
@@ -173,7 +173,7 @@ def _show_plan(rows: Sequence[Row], results: dict[str, dict[str, Any]]) -> None:
     for line, seconds in plan(rows, results):
         print(line, flush=True)
         total += seconds
-    print(f"to train: {total / 60:.0f} min, evaluation beside")
+    print(f"to train: {total / 60:.0f} min, plus evaluation")
 
 
 def current(rows: Sequence[Row], file: Path) -> dict[str, dict[str, Any]]:
@@ -188,12 +188,12 @@ def sweep_rows(sweep: SweepConfig, every: Sequence[Row], rows: Sequence[Row], ru
     runs.mkdir(parents=True, exist_ok=True)
     for number, row in enumerate(rows, 1):
         if current([row], file):
-            print(f"{row.name}: done before")
+            print(f"{row.name}: already done")
             continue
         print(f"{row.name}: row {number} of {len(rows)}", flush=True)
         entry = fill(row, sweep, runs, root)
         if entry is None:
-            raise StoppedError("stopped: the same command goes on from here")
+            raise StoppedError("stopped: the same command continues from here")
         with file.open("a", encoding="utf-8") as log:
             log.write(json.dumps(entry) + "\n")
         if sweep.page:

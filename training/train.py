@@ -88,22 +88,22 @@ def train(config: TrainConfig, folder: Path, resume: bool) -> bool:
         if journal is not None:
             run.save()
             if stopped:
-                journal.say(f"stopped at step {run.step}; go on with python -m training.train --resume {folder}")
+                journal.say(f"stopped at step {run.step}; continue with python -m training.train --resume {folder}")
     return not stopped
 
 
 @dataclass(frozen=True)
 class Config:
-    """Train a tokenizer. Ctrl-C ends the step in hand and saves; --resume goes on to the same losses."""
+    """Train a tokenizer. Ctrl-C finishes the current step and saves; --resume continues with the same losses."""
 
     EXITS: ClassVar = (5, 14, 130)
 
     words: list[str] = field(default_factory=list, metadata=POSITIONAL)
     """A configuration, by the name of one that ships or as a YAML file, and key=value over it, as optim.steps=100."""
     resume: Path | None = None
-    """Go on with the run in this folder, with its own configuration unless one is named."""
+    """Resume the run in this folder, with its own configuration unless one is given."""
     devices: int = 1
-    """Train data-parallel: on so many GPUs, or in so many processes on the CPU where there is none."""
+    """Train data-parallel on this many GPUs or, without a GPU, in this many processes."""
     precision: Literal["bf16", "fp32"] | None = None
     """Of the matrix products; short for optim.bfloat16."""
 
@@ -161,21 +161,21 @@ def read_config(file: str | None, changes: list[str], resume: Path | None) -> An
         raise ValueError(
             f"{resume} is a run of another configuration: "
             + ", ".join(f"{key}={was}, not {now}" for key, (was, now) in differing.items())
-            + f". Go on as it was with --resume {resume} and no file; for a new run with other settings begin with its "
-            f"weights, start_from={resume}"
+            + f". Continue unchanged with --resume {resume} and no file; for a new run with other settings start "
+            f"from its weights, start_from={resume}"
         )
     return config
 
 
 def main(config: Config, stop: threading.Event) -> None:
-    """Train. Raises UsageError where the configuration or the recordings will not do."""
+    """Train. Raises UsageError where the configuration or the recordings cannot be used."""
     with refusing():
         if config.resume and not (config.resume / "checkpoint.pt").is_file():
             raise ValueError(f"no run to resume in {config.resume}: it holds no checkpoint.pt")
         made = read_config(next(iter(config.files), None), config.changes, config.resume)
         folder = config.resume or Path(made.runs) / made.name
         if not config.resume and (folder / "checkpoint.pt").exists():
-            raise ValueError(f"{folder} holds a run already: go on with --resume {folder}, or give another name=...")
+            raise ValueError(f"{folder} already holds a run: continue with --resume {folder}, or give another name=...")
         try:
             ended = start(made, folder, config.resume is not None, config.devices)
         except KeyboardInterrupt:

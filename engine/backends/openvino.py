@@ -48,7 +48,7 @@ class OpenVinoGraph:
         if precision not in ("fp32", "bf16"):
             raise EngineError(f"openvino runs in fp32 or bf16, not in {precision}: choose another --precision")
         if precision == "bf16" and not has_bfloat16():
-            raise EngineError("this processor has no bfloat16: take --precision fp32")
+            raise EngineError("this processor does not support bfloat16: use --precision fp32")
         self._precision = precision
         self._model = core().read_model(file)
         self._cache = _cache()

@@ -84,7 +84,7 @@ def run(
     except KinetokenError as error:
         return _fail(str(error), error.exit_code)
     except BrokenPipeError:
-        _silence_output()  # whoever read it, such as `head`, has enough
+        _silence_output()  # the reader, such as `head`, has enough
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
             return _full(error)

@@ -20,7 +20,7 @@ from engine.command.extras import explain_missing_packages
 SIGNALS = tuple(
     number
     for name in ("SIGINT", "SIGTERM", "SIGHUP")
-    # Whoever starts a command with `nohup` wants it to outlive the terminal.
+    # A command started with `nohup` is to outlive the terminal.
     if (number := getattr(signal, name, None)) and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN)
 )
 
@@ -86,7 +86,7 @@ def stop_on_signal() -> Iterator[threading.Event]:
     finally:
         _stop = outer
         for number, handler in before.items():
-            # A command that is over keeps its exit code, whoever asks it once more to end.
+            # A command that is over keeps its exit code, whatever signal comes.
             signal.signal(number, signal.SIG_IGN if handler is _end else handler)
 
 

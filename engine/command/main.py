@@ -19,7 +19,7 @@ COMMANDS = {
         "replay": ("stream.replay", "publish a log again"),
         "bridge": ("stream.bridge", "hand tokens and bodies on to OSC, LSL, MQTT or MCAP"),
         "keys": ("stream.keys", "make this machine's keys, and say whose are trusted"),
-        "doctor": ("stream.doctor", "what is here, what works and what to do"),
+        "doctor": ("stream.doctor", "check this machine: what works, and how to fix what does not"),
         "bench": ("stream.bench", "latency and load of the live system here"),
     },
     "files": {

@@ -94,5 +94,5 @@ def _start(tokenizer: str, backend: str, precision: str, people: int, cache: Pat
     try:
         memory, memory_people = float(line), float(rest)
     except ValueError:
-        raise KinetokenError(f"{backend} in {precision} ends without tokens: {said}") from None
+        raise KinetokenError(f"{backend} in {precision} exited without tokens: {said}") from None
     return Start(first, memory, people, memory_people)

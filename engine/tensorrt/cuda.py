@@ -21,7 +21,7 @@ class Owner(Protocol):
     """Whatever holds memory of the GPU."""
 
     def close(self) -> None:
-        """Give it back; once is enough, twice does no harm."""
+        """Release it. Idempotent."""
 
 
 class Gpu:
@@ -50,7 +50,7 @@ class Gpu:
             try:
                 yield
             except self._driver.Error as error:
-                raise EngineError(f"the {self.name} gave up: {error}") from None
+                raise EngineError(f"CUDA error on {self.name}: {error}") from None
             finally:
                 self._driver.Context.pop()
 
@@ -153,13 +153,13 @@ def _open() -> Gpu:
         driver.init()
         count = driver.Device.count()
     except driver.Error as error:
-        raise EngineError(f"no NVIDIA GPU can be used here ({error}): take --backend openvino") from None
+        raise EngineError(f"no NVIDIA GPU can be used here ({error}): use --backend openvino") from None
     if count == 0:
-        raise EngineError("no NVIDIA GPU here: take --backend openvino")
+        raise EngineError("no NVIDIA GPU here: use --backend openvino")
     try:
         return Gpu(driver)
     except driver.Error as error:
-        raise EngineError(f"the NVIDIA GPU cannot be used ({error}): take --backend openvino") from None
+        raise EngineError(f"the NVIDIA GPU cannot be used ({error}): use --backend openvino") from None
 
 
 def _close() -> None:

@@ -58,7 +58,7 @@ def driver_library() -> Any:
             return ctypes.CDLL(name)
         except OSError:
             continue
-    raise EngineError("no NVIDIA driver here: install it, or take --backend openvino")
+    raise EngineError("no NVIDIA driver here: install it, or use --backend openvino")
 
 
 def _check(code: int) -> None:

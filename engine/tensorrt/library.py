@@ -40,7 +40,7 @@ class Flavour:
 
     def why(self) -> str:
         """Return what was complained of first since `forget`: the cause of the rest."""
-        return str(self.log.said[0]) if self.log.said else "it does not say why"
+        return str(self.log.said[0]) if self.log.said else "it gives no reason"
 
 
 def _make_logger(trt: Any) -> Any:

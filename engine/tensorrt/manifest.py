@@ -91,7 +91,9 @@ def engines_folder() -> Path:
     try:
         return cache_folder(ENGINES)
     except OSError as error:
-        raise EngineError(f"no place for engines: {error}; name a folder with KINETOKEN_CACHE") from None
+        raise EngineError(
+            f"cannot create the engine cache: {error}. Set KINETOKEN_CACHE to a writable folder"
+        ) from None
 
 
 def has_engines() -> bool:
@@ -136,13 +138,13 @@ def misfit(manifest: Manifest, here: Here, what: str) -> str | None:
     if version is None:
         return f"it needs {manifest.flavour}, which is not installed: pip install '{EXTRA[manifest.flavour]}'"
     if version != manifest.version:
-        return f"it was built with {manifest.flavour} {manifest.version}, here is {version}; {again}"
+        return f"it was built with {manifest.flavour} {manifest.version}, but {version} is installed; {again}"
     if here.capability not in manifest.capabilities:
         portable = here.capability if manifest.flavour == "tensorrt_rtx" else None
         again = f"build again: {rebuild(what, manifest.precision, portable)}"
         return f"it was built for {manifest.target}, this {here.gpu} has compute capability {here.capability}; {again}"
     if manifest.gpu is not None and manifest.gpu != here.gpu:
-        return f"it was built on {manifest.gpu}, here is {here.gpu}; {again}"
+        return f"it was built on {manifest.gpu}, but this machine has {here.gpu}; {again}"
     return None
 
 

@@ -21,7 +21,7 @@ Half = Literal["fp16", "bf16"]
 _TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 _PRODUCTS = {"MatMul", "Gemm", "Conv"}
 _FOLLOW = {"Add", "Mul", "Sigmoid", "Reshape", "Transpose", "Slice", "Squeeze", "Unsqueeze", "Concat", "Gather"}
-_SHAPES = {"Reshape", "Slice", "Squeeze", "Unsqueeze", "Gather"}  # whose later inputs are no numbers to round
+_SHAPES = {"Reshape", "Slice", "Squeeze", "Unsqueeze", "Gather"}  # whose later inputs must not be rounded
 _NORM = "LayerNormalization"
 _STATE = "new_state."
 

@@ -48,7 +48,7 @@ async function tell(control) {
   await asker.send(encode({ v: 1, type: "info", id: 1 }));
   const [reply] = await asker.receive();
   for (const each of decode(reply, { useBigInt64: true }).streams ?? []) {
-    console.error(`${each.stream}: ${each.tokenizer}, ${each.packets} packets can be had again`);
+    console.error(`${each.stream}: ${each.tokenizer}, ${each.packets} packets kept`);
   }
   asker.close();
 }

@@ -77,7 +77,7 @@ def bits(model: LanguageModel, data: MotionTokens) -> float:
 
 
 def unigram(train: MotionTokens, data: MotionTokens) -> float:
-    """Return the bits an id takes for whoever knows only how often each occurs."""
+    """Return the bits of an id if only its frequency is known."""
     counts = torch.bincount(torch.cat(train.sequences), minlength=train.vocabulary) + 1
     return float(-(counts / counts.sum()).log2()[torch.cat(data.sequences)].mean())
 

@@ -127,7 +127,7 @@ class StreamDecoder:
         """Take a decoder for the packets of a label. Raises TokenizerError where it is another's."""
         if decoder.spec.label.partition("@")[2] != label.partition("@")[2]:
             raise TokenizerError(
-                f"the packets were made with {label}, but {decoder.spec.label} is what is here: "
+                f"the packets were made with {label}, but {decoder.spec.label} was opened: "
                 "give the directory of the right one with --tokenizer"
             )
         recall(self.decoders, label, lambda: decoder, DECODERS)

@@ -15,7 +15,7 @@ SILENT = 5.0
 """Seconds without a frame, or without a sign of life, after which all is not well."""
 
 RECONNECTS = "reconnects"
-"""The source's count that is no drop."""
+"""The source's count that is not a drop."""
 
 
 class Running(Protocol):
@@ -46,7 +46,7 @@ def show_run(monitor: Monitor, run: Running) -> None:
     counts = ("frames", "Frames taken from the source."), ("packets", "Packets published.")
     for name, told in counts:
         monitor.show(name, told, "counter", _reader(run, name))
-    monitor.show("reconnects", "Lost connections to the source made anew.", "counter", _reader(run, RECONNECTS))
+    monitor.show("reconnects", "Reconnections to the source.", "counter", _reader(run, RECONNECTS))
     monitor.show("dropped", "What was left out, by cause.", "counter", losses, "cause")
     monitor.show("people", "People followed now.", "gauge", lambda: run.people)
     monitor.show("fps", "Frames per second, lately.", "gauge", lambda: run.report.fps)
@@ -62,9 +62,13 @@ def show_run(monitor: Monitor, run: Running) -> None:
 
 def show_log(monitor: Monitor, log: TokenLog, depth: Callable[[], int]) -> None:
     """Show the state of a log; it is well while it is complete. depth: packets that wait for the disk."""
-    monitor.show("log_packets", "Packets on the disk, of this run.", "counter", lambda: log.stored)
-    monitor.show("log_missing", "Packets that the log lacks, of this run.", "counter", lambda: log.missing.count)
-    monitor.show("log_complete", "1 while the log lacks nothing of this run.", "gauge", lambda: not log.missing.count)
+    monitor.show("log_packets", "Packets of this run that are on the disk.", "counter", lambda: log.stored)
+    monitor.show(
+        "log_missing", "Packets of this run that are missing from the log.", "counter", lambda: log.missing.count
+    )
+    monitor.show(
+        "log_complete", "1 while no packet of this run is missing from the log.", "gauge", lambda: not log.missing.count
+    )
     monitor.show("queue_log", "Packets that wait for the disk.", "gauge", depth)
     monitor.check("log", lambda: _lacking(log))
 
@@ -88,9 +92,9 @@ def show_reader(monitor: Monitor, stream: TokenStream) -> None:
     def counts() -> dict[str, int]:
         return {name: getattr(stream.total, name) for name in names}
 
-    monitor.show("reader_packets", "What became of the packets.", "counter", counts, "fate")
-    monitor.show("producer_restarts", "Epochs that ended another.", "counter", lambda: _restarts(stream))
-    monitor.show("reconnects", "Dead links taken up anew.", "counter", lambda: stream.reconnects)
+    monitor.show("reader_packets", "What became of the packets.", "counter", counts, "outcome")
+    monitor.show("producer_restarts", "Producer restarts.", "counter", lambda: _restarts(stream))
+    monitor.show("reconnects", "Dead links reconnected.", "counter", lambda: stream.reconnects)
     monitor.show("queue_order", "Packets that wait for earlier ones.", "gauge", lambda: stream.waiting)
     monitor.show("streams", "Streams heard.", "gauge", lambda: len(stream.streams))
     begin = time.monotonic()

@@ -16,7 +16,7 @@ _LOOK = 0.1
 
 
 class Output:
-    """Writes lines to standard output. Waits for whoever reads them, but not for long once `stop` is set."""
+    """Writes lines to standard output. Waits for their reader, but not for long once `stop` is set."""
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop

@@ -12,7 +12,7 @@ from rich.status import Status
 from engine.command.messages import LogFormat, plain, say
 
 EVERY = 10.0
-"""Seconds between lines where there is no terminal."""
+"""Seconds between lines without a terminal."""
 
 REFRESH = 0.25
 """Seconds between changes of the line on a terminal."""

@@ -62,7 +62,7 @@ def open_writer(to: Format, file: IO[bytes]) -> Writer:
 
 @contextmanager
 def whole_file(out: Path, force: bool = False) -> Iterator[Path]:
-    """Give the path of a file that becomes `out` when all is well; whoever gives up removes it.
+    """Give the path of a file that becomes `out` when all is well, and is removed otherwise.
 
     force: put it in the place of what is there. Raises OutputError where something is there, or it cannot be written.
     """

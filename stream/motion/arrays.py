@@ -55,5 +55,5 @@ def _checked_confidence(confidence: ArrayLike | None, shape: tuple[int, ...]) ->
     if sure.dtype.kind not in "fiub" or sure.shape != shape:
         raise ValueError(f"confidence must be numbers {list(shape)}, one a joint, not {sure.dtype} {list(sure.shape)}")
     if not ((sure >= 0) & (sure <= 1)).all():
-        raise ValueError("confidence must lie between 0 and 1 everywhere")
+        raise ValueError("confidence must be between 0 and 1 everywhere")
     return sure.astype(np.float32)

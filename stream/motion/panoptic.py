@@ -27,7 +27,7 @@ ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", "
 """How the name of a packed sequence ends."""
 
 MAX_FILE_BYTES = 1 << 20
-"""A larger file is none of ours and is not read; a frame of 16 people has 30 kB, a calibration 250 kB."""
+"""A larger file is not ours and is not read; a frame of 16 people has 30 kB, a calibration 250 kB."""
 
 _FRAME = re.compile(r"body3DScene_(\d{8,15})\.json")
 _CALIBRATION = re.compile(r"calibration_.*\.json")
@@ -88,7 +88,7 @@ def open_recording(path: Path) -> Recording:
             raise SourceError(f"no such file or folder: {given}")
     except OSError as error:
         raise SourceError(f"cannot read {given}: {error.strerror or error}") from error
-    raise SourceError(f"{given} is no Panoptic sequence: {EXPECTED}")
+    raise SourceError(f"{given} is not a Panoptic sequence: {EXPECTED}")
 
 
 def _in_archive(path: Path) -> Recording:
@@ -168,7 +168,7 @@ class _ZipRecording(Recording):
         try:
             self._archive = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-            raise SourceError(f"{path} is damaged or not whole ({error}): download it again") from error
+            raise SourceError(f"{path} is damaged or incomplete ({error}): download it again") from error
         for member in self._archive.infolist():
             *above, name = _parts(member.filename)
             if (number := _frame_number(name)) is not None:
@@ -255,7 +255,7 @@ def _index(opened: Callable[[], BinaryIO]) -> _Index:
                     elif _CALIBRATION.fullmatch(name) and place.size <= MAX_FILE_BYTES:
                         calibration = place
         except tarfile.TarError as error:
-            where = f"damaged after {last}" if frames else "no tar, or damaged"
+            where = f"damaged after {last}" if frames else "not a tar, or damaged"
             return _Index(frames, calibration, f"it is {where}: {error}")
         file.seek(end)
         # tarfile takes a damaged header for the end; the true end is a block of zeros.
@@ -273,5 +273,5 @@ def _the_poses(
         some = ", ".join(repr("/".join(folder)) for folder in sorted(found)[:3])
         raise SourceError(f"{path} holds several sequences ({some}): unpack it and give one of them")
     if not found:
-        raise SourceError(f"{path} is no Panoptic sequence ({cut or 'no poses in it'}): {EXPECTED}")
+        raise SourceError(f"{path} is not a Panoptic sequence ({cut or 'no poses in it'}): {EXPECTED}")
     return next(iter(found.items()))

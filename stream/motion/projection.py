@@ -39,7 +39,7 @@ class Camera:
     """A pinhole camera with OpenCV's five distortion coefficients.
 
     K: [3, 3] px, R: [3, 3] and t: [3] cm from world to camera, distortion: [5] as k1, k2, p1, p2, k3,
-    size: width and height in px. Raises ValueError when these are no camera.
+    size: width and height in px. Raises ValueError when these are not a camera.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Camera:
         if self.K[0, 0] <= 0 or self.K[1, 1] <= 0:
             raise ValueError("the focal length in K is not positive")
         if not np.allclose(self.R @ self.R.T, np.eye(3), atol=1e-3) or np.linalg.det(self.R) < 0:
-            raise ValueError("R is no rotation")
+            raise ValueError("R is not a rotation")
         self._radius2 = _sane_radius2(self.distortion)
 
     @classmethod

@@ -24,7 +24,7 @@ MEASURED = 0.1
 count them from 0.1 on. This value becomes `SEEN`."""
 
 FAR = 1e4
-"""A joint more than 100 m away is no measurement."""
+"""A joint more than 100 m away is not a measurement."""
 
 CLOCK_DOUBT = 60.0
 """A time stamp that leaps this many seconds ahead of the frame numbers is not believed."""
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 class _Body(msgspec.Struct):
     id: int
-    joints19: Annotated[list[float | None], msgspec.Meta(min_length=76, max_length=76)]  # None is no number
+    joints19: Annotated[list[float | None], msgspec.Meta(min_length=76, max_length=76)]  # None: not a number
 
 
 class _Frame(msgspec.Struct):
@@ -111,7 +111,7 @@ class Scenes:
             raise SourceError(f"none of the {whole} frames of {self._path} can be read ({self.first_fault})")
         if self._recording.cut:
             raise SourceError(
-                f"{self._path} is not whole: {self._recording.cut}; "
+                f"{self._path} is incomplete: {self._recording.cut}; "
                 f"the {whole} frames that are there were replayed: download it again"
             )
 

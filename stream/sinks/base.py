@@ -44,7 +44,7 @@ class Sink(Protocol):
         """Take note that the producer of a stream has said goodbye or begun a new run: its people are gone."""
 
     def close(self) -> None:
-        """Hand on what is left and let go. Safe to call twice."""
+        """Hand on what is left and let go. Idempotent."""
 
 
 def captured_at(heard: Heard) -> float:

@@ -46,7 +46,7 @@ class Playout:
             self._changed.notify()
 
     def close(self) -> None:
-        """Play what is left, without waiting, and end. Safe to call twice."""
+        """Play what is left, without waiting, and end. Idempotent."""
         with self._changed:
             self._closing = True
             self._changed.notify()

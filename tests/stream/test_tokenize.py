@@ -112,7 +112,7 @@ def test_a_run_goes_on_where_it_was(recordings: Path, tmp_path: Path, capsys: py
     assert (out / "more" / "shard.jsonl").read_bytes() == first  # the same input gives the same file
     # Other settings do not mix with these.
     assert tokenize(recordings, "--dims", "3d", "--to", "jsonl", "--out", out) == 10
-    assert "choose another --out, or --force to make all anew" in capsys.readouterr().err
+    assert "choose another --out, or --force to make all again" in capsys.readouterr().err
     assert tokenize(recordings, "--dims", "3d", "--to", "jsonl", "--out", out, "--force") == 0
     assert "heatmap3d-f8" in (out / "walk.jsonl").read_text(encoding="utf-8")
 

@@ -65,7 +65,7 @@ def test_a_sweep_fills_its_page_and_does_nothing_twice(sweep: Path, capsys: pyte
     # Again: nothing to do. With another seed: trained again, the run before kept.
     assert call(command, arguments(sweep)) == 0
     assert results(sweep) == first
-    assert capsys.readouterr().out.count("done before") == 2
+    assert capsys.readouterr().out.count("already done") == 2
     assert call(command, [*arguments(sweep), "seed=1", "--only", "VQ"]) == 0
     assert [entry["row"] for entry in results(sweep)] == ["dVAE", "VQ", "VQ"]
     assert len(list((sweep.parent / "runs" / "tiny").glob("vq*"))) == 2
@@ -84,7 +84,7 @@ def test_a_stopped_sweep_goes_on_in_the_middle_of_a_row(
 
     monkeypatch.setattr(Run, "advance", interrupted)
     assert call(command, arguments(sweep)) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command continues from here" in capsys.readouterr().err
     assert [entry["row"] for entry in results(sweep)] == ["dVAE"]
     assert call(command, arguments(sweep)) == 0
     assert [entry["row"] for entry in results(sweep)] == ["dVAE", "VQ"]
@@ -104,7 +104,7 @@ def test_a_dry_run_says_how_long_it_takes(sweep: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("same: VQ", "same: RVQ"), "the same as 'RVQ', of which there is none before it"),
+        (("same: VQ", "same: RVQ"), "refers to row 'RVQ', which does not come before it"),
         (("row: VQ", "row: dVAE"), "two rows are called 'dVAE'"),
         (("quantizer: gumbel", "quantiser: gumbel"), "quantiser"),
         (("title: Rate", "titel: Rate"), "titel"),

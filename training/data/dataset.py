@@ -113,7 +113,11 @@ def _kept(file: Path, cache: Path | None) -> list[Clip]:
         _keep(clips, calibration, kept)
         return _load(kept)
     except OSError as error:
-        _log.warning("cannot keep %s (%s): it is read anew each time; name a folder with KINETOKEN_CACHE", file, error)
+        _log.warning(
+            "cannot cache %s (%s): it will be read again each time. Set KINETOKEN_CACHE to a writable folder",
+            file,
+            error,
+        )
     return clips
 
 

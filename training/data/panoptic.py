@@ -92,7 +92,7 @@ def cameras_of(calibration: bytes | None) -> tuple[Camera, ...]:
     for name in sorted({*EXO, *EGO}):
         try:
             found.append(hd_camera(calibration, name))
-        except KinetokenError:  # one camera less is no reason to lose the motion
+        except KinetokenError:  # the motion is worth having with one camera less
             continue
     return tuple(found)
 

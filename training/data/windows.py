@@ -44,8 +44,8 @@ class AugmentConfig:
     roll: float = 5.0
     cameras: str = "virtual"  # random ones, or the "exo" or "ego" ones of the Panoptic recordings, with distortion
     joint_requirement: float = 0.9  # share of the joints that must be measured in every frame of a window
-    stride: int = 0  # windows begin at multiples of so many frames of the recording; 0: anywhere
-    frame_interval: int = 1  # take every so manieth frame
+    stride: int = 0  # windows begin at multiples of this many frames of the recording; 0: anywhere
+    frame_interval: int = 1  # use every N-th frame
 
     def __post_init__(self) -> None:
         """Raise ValueError where a value makes no sense."""

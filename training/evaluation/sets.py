@@ -97,7 +97,7 @@ def run_sets(
 ) -> dict[str, Evaluation]:
     """Send sets of recordings through a codec: by path, its last two parts, or more where these are alike.
 
-    every: take each so manieth recording; pictures: judge the heatmaps too; whole: take multiples of so many frames.
+    every: use every N-th recording; pictures: judge the heatmaps too; whole: use a multiple of this many frames.
     Headings are the same for every codec.
 
     Raises FileNotFoundError or ValueError as `MotionDataset.read` does, and ValueError where no recording of a set is

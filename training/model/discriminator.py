@@ -26,7 +26,7 @@ class AdversaryConfig:
     rate: float = 2e-4
     channels: int = 32  # of the first layer, doubled by each
     layers: int = 3  # that halve time, height and width
-    frames: int = 16  # it looks at a random stretch of so many frames of each window
+    frames: int = 16  # it sees a random stretch of this many frames of each window
 
 
 class PatchDiscriminator(nn.Module):

@@ -1,6 +1,6 @@
 """Heatmaps in torch: drawn from joints on the model's device, and joints read from drawn maps.
 
-The torch twin of `stream.motion.heatmap`, plus maps of limbs, which are no outer products.
+The torch twin of `stream.motion.heatmap`, plus maps of limbs, which are not outer products.
 """
 
 import torch

@@ -14,7 +14,7 @@ from training.config import TrainConfig, over_bases, typed, what_counts
 from training.run.folder import is_run
 
 OF_THE_PAGE = ("row", "published", "tokenizer", "probe", "pictures")
-"""Keys of a row that are no part of a configuration."""
+"""Keys of a row that are not part of a configuration."""
 
 
 @dataclass
@@ -42,7 +42,7 @@ class SweepConfig:
     name: str = "sweep"
     page: str = ""  # Markdown file to write
     about: str = ""  # Markdown, what the tables say, at the head of the page
-    every: int = 1  # take each so manieth recording
+    every: int = 1  # use every N-th recording
     evaluate: list[str] = field(default_factory=list)
     probe: list[str] = field(default_factory=list)  # sets, whole, whose contents a linear probe is to tell apart
     tables: list[TableConfig] = field(default_factory=list)
@@ -92,7 +92,7 @@ def rows_of(sweep: SweepConfig, folder: Path, changes: list[str]) -> list[Row]:
             raise ValueError(f"every row needs a name: row: NAME, in {entry}")
         if "same" in entry:
             if entry["same"] not in found:
-                raise ValueError(f"row {name!r} is the same as {entry['same']!r}, of which there is none before it")
+                raise ValueError(f"row {name!r} refers to row {entry['same']!r}, which does not come before it")
             continue
         if name in found:
             raise ValueError(f"two rows are called {name!r}")

@@ -66,7 +66,7 @@ def load_trained(folder: Path) -> tuple[TokenizerNetwork, int]:
     try:
         network = build(load_config(folder / "config.yaml", []))
     except (OSError, ValueError, OmegaConfBaseException) as error:
-        raise TokenizerError(f"{folder} is no whole run: {error}") from None
+        raise TokenizerError(f"{folder} is not a complete run: {error}") from None
     state = _read(checkpoint)
     try:
         network.load_state_dict(state["network"])
@@ -79,7 +79,7 @@ def need_codebook(network: TokenizerNetwork, folder: Path) -> None:
     """Raise TokenizerError where a run was stopped before its codebook began."""
     if not network.has_codebook:
         raise TokenizerError(
-            f"{folder} was stopped as a plain autoencoder, before its codebook began: train on with "
+            f"{folder} was stopped before its codebook was initialised; resume with "
             f"python -m training.train --resume {folder}"
         )
 

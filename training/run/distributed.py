@@ -68,7 +68,7 @@ def any_of_all(flag: bool) -> bool:
 
 
 def launch(devices: int, work: Callable[[], object], backend: str) -> None:
-    """Run `work` in so many processes that know each other, and wait for all; an error in one ends them all.
+    """Run `work` in this many connected processes, and wait for all; an error in one ends them all.
 
     work: must be picklable. backend: "nccl" for GPUs, "gloo" for CPUs.
     """

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 LINE_EVERY = 60.0
-"""Seconds between lines where there is no terminal."""
+"""Seconds between lines without a terminal."""
 
 LOG_EVERY = 20
 """Steps between entries of log.jsonl and TensorBoard, each the mean since the last; fewer where a line is due."""

@@ -25,7 +25,7 @@ HASHED = 2 << 30
 def code_version(checkout: Path = Path(__file__).parents[2]) -> str:
     """Return what `git describe` says of the code, or the package's version where it is in no repository of its own.
 
-    It ends in "-dirty" where code was changed since; a page that a sweep writes is no code.
+    It ends in "-dirty" where code was changed since; a page that a sweep writes is not code.
     """
     if _git(checkout, "ls-files", "training/run/provenance.py"):  # not so in the repository of something else
         described = _git(checkout, "describe", "--always", "--tags")

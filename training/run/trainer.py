@@ -69,7 +69,7 @@ class Run:
             Perceptual(Path(config.losses.perceptual_weights)).to(self.device) if config.losses.perceptual > 0 else None
         )
         if config.optim.compile:
-            # Not the quantizer between them: its k-means and its revivals are no graph. The adversary's weight comes
+            # Not the quantizer between them: its k-means and revivals cannot be compiled. The adversary's weight comes
             # from a first look at the gradients, so what backward needs must outlive it.
             torch._functorch.config.donated_buffer = False
             self.network.encoder.compile()

@@ -27,11 +27,11 @@ def test_an_engine_that_fails_late_leaves_the_work_to_the_others(
         raise rig.driver.MemoryError("cuMemHostAlloc failed: out of memory")
 
     monkeypatch.setattr(rig.driver, "memcpy_htod_async" if fails == "first step" else "pagelocked_empty", fail)
-    with pytest.raises(EngineError, match="the Fake 4090 gave up: cuMemHostAlloc failed: out of memory"):
+    with pytest.raises(EngineError, match="CUDA error on Fake 4090: cuMemHostAlloc failed: out of memory"):
         open_encoder(tokenizer, "tensorrt")
     encoder = open_encoder(tokenizer)
     assert encoder.backend in ("openvino", "onnxruntime")
-    assert "not tensorrt: the Fake 4090 gave up" in encoder.why
+    assert "not tensorrt: CUDA error on Fake 4090" in encoder.why
 
 
 def test_a_damaged_manifest_of_something_else_does_not_hide_the_advice(rig: Rig, tokenizer: TokenizerFiles) -> None:
@@ -56,10 +56,13 @@ def test_a_tokenizer_of_ones_own_is_built_again_from_its_folder(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": "10.1"}, r"built with tensorrt 10\.1, here is 10\.9; build again: python -m engine\.build"),
+        (
+            {"version": "10.1"},
+            r"built with tensorrt 10\.1, but 10\.9 is installed; build again: python -m engine\.build",
+        ),
         ({"flavour": "tensorrt_rtx"}, r"needs tensorrt_rtx, which is not installed: pip install 'kinetoken\[tensorrt-"),
         ({"capabilities": ("8.6", "12.0"), "gpu": None}, r"built for 8\.6, 12\.0, this Fake 4090 has .* 8\.9; build"),
-        ({"gpu": "Fake 3090"}, "built on Fake 3090, here is Fake 4090; build again"),
+        ({"gpu": "Fake 3090"}, "built on Fake 3090, but this machine has Fake 4090; build again"),
         ({"weights_hash": "0" * 64}, r"no TensorRT engine of heatmap2d-f8@.* in fp32 .*yet: python -m engine\.build"),
         ({"precision": "fp16"}, r"no TensorRT engine of heatmap2d-f8@.* in fp32 .*yet: python -m engine\.build"),
         ({"format": 0}, "of another version of kinetoken: build the engine again"),
@@ -118,7 +121,7 @@ def open_driver(monkeypatch: pytest.MonkeyPatch, driver: Any) -> None:
 
 def test_a_driver_without_a_gpu_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
     open_driver(monkeypatch, FakeDriver(devices=0))
-    with pytest.raises(EngineError, match=r"^no NVIDIA GPU here: take --backend openvino$"):
+    with pytest.raises(EngineError, match=r"^no NVIDIA GPU here: use --backend openvino$"):
         cuda.gpu()
 
     def fail() -> None:
@@ -141,7 +144,7 @@ def test_no_pycuda_and_no_driver_are_one_clear_line(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(ctypes, "CDLL", lambda name: (_ for _ in ()).throw(OSError(name)))
     cuda_graph.driver_library.cache_clear()
     monkeypatch.setattr(cuda, "_found", [])
-    with pytest.raises(EngineError, match=r"^no NVIDIA driver here: install it, or take --backend openvino$"):
+    with pytest.raises(EngineError, match=r"^no NVIDIA driver here: install it, or use --backend openvino$"):
         cuda.gpu()
     cuda_graph.driver_library.cache_clear()
 

@@ -236,8 +236,8 @@ def test_a_reader_shows_itself_and_its_errors_are_json_too() -> None:
         finally:
             process.kill()
             process.wait()
-    assert found['kinetoken_reader_packets_total{fate="received"}'] == 1
-    assert found['kinetoken_reader_packets_total{fate="gaps"}'] == 0
+    assert found['kinetoken_reader_packets_total{outcome="received"}'] == 1
+    assert found['kinetoken_reader_packets_total{outcome="gaps"}'] == 0
     assert found["kinetoken_latency_seconds_count"] == 1
     assert found["kinetoken_streams"] == 1
     assert process.returncode == 8

@@ -100,7 +100,7 @@ def test_a_tar_that_breaks_off_is_replayed_as_far_as_it_goes_then_says_so(tmp_pa
     content = tar.read_bytes()
     tar.write_bytes(content[: len(content) * 4 // 10])
     frames, failure = replay_to_failure(source(tar, loop=True))
-    assert re.search(r"not whole: .* breaks? off", failure)
+    assert re.search(r"incomplete: .* breaks? off", failure)
     assert "download it again" in failure
     assert 2 <= len(frames) < 10
     assert_same(frames, replay(sequence)[: len(frames)])
@@ -171,11 +171,11 @@ def tar_of_something_else(tmp_path: Path) -> Path:
     ("make", "says"),
     [
         (nothing, "no such file or folder"),
-        (empty_folder, f"no Panoptic sequence: expected a sequence folder with {POSES}"),
-        (empty_poses, "no Panoptic sequence"),
-        (text_file, r"no Panoptic sequence \(it is no tar"),
-        (empty_file, r"no Panoptic sequence \(it is no tar"),
-        (tar_of_something_else, r"no Panoptic sequence \(no poses in it\)"),
+        (empty_folder, f"not a Panoptic sequence: expected a sequence folder with {POSES}"),
+        (empty_poses, "not a Panoptic sequence"),
+        (text_file, r"not a Panoptic sequence \(it is not a tar"),
+        (empty_file, r"not a Panoptic sequence \(it is not a tar"),
+        (tar_of_something_else, r"not a Panoptic sequence \(no poses in it\)"),
     ],
 )
 def test_what_is_no_sequence_is_refused_in_one_line(tmp_path: Path, make: Callable[[Path], Path], says: str) -> None:

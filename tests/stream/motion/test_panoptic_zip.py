@@ -36,7 +36,7 @@ def test_the_calibration_may_lie_in_the_zip(tmp_path: Path) -> None:
 def test_a_zip_that_is_cut_is_named(tmp_path: Path) -> None:
     whole = pack(write(tmp_path / "seq", ten_frames()), tmp_path / "cut.zip")
     whole.write_bytes(whole.read_bytes()[:-100])
-    with pytest.raises(SourceError, match=r"cut\.zip is damaged or not whole .*: download it again"):
+    with pytest.raises(SourceError, match=r"cut\.zip is damaged or incomplete .*: download it again"):
         source(whole)
 
 

@@ -84,8 +84,8 @@ def test_without_distortion_the_field_of_view_is_bounded() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"R": np.eye(3) * 2}, "no rotation"),
-        ({"R": np.diag([1, 1, -1])}, "no rotation"),
+        ({"R": np.eye(3) * 2}, "not a rotation"),
+        ({"R": np.diag([1, 1, -1])}, "not a rotation"),
         ({"K": np.zeros((3, 3))}, "focal"),
         ({"t": [0, np.nan, 0]}, "t is not 3 finite"),
         ({"distortion": [0, 0]}, "distortion is not 5 finite"),

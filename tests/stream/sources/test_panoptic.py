@@ -165,7 +165,7 @@ def test_a_camera_with_impossible_figures_is_named(tmp_path: Path) -> None:
     broken = calibration()
     broken["cameras"][2]["R"] = np.zeros((3, 3)).tolist()
     (sequence / "calibration_seq.json").write_text(json.dumps(broken), encoding="utf-8")
-    with pytest.raises(SourceError, match=r"camera 00_03 is damaged.*no rotation"):
+    with pytest.raises(SourceError, match=r"camera 00_03 is damaged.*not a rotation"):
         source(sequence, "2d")
     assert "00_00" in source(sequence, "2d", camera="00_00").label
 

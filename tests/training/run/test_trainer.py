@@ -97,7 +97,7 @@ def test_ctrl_c_ends_the_step_and_a_resumed_run_ends_as_if_nothing_had_been(
 
     monkeypatch.setattr(Run, "advance", interrupted)
     assert not train(config, tmp_path / "stopped", resume=False)
-    assert "stopped at step 5; go on with python -m training.train --resume" in capsys.readouterr().out
+    assert "stopped at step 5; continue with python -m training.train --resume" in capsys.readouterr().out
     monkeypatch.undo()
     assert train(config, tmp_path / "stopped", resume=True)
     whole, resumed = (torch.load(tmp_path / name / "checkpoint.pt") for name in ("whole", "stopped"))
@@ -114,7 +114,7 @@ def test_a_resumed_run_keeps_its_configuration(
     train(dataclasses.replace(config, optim=dataclasses.replace(config.optim, steps=4)), run, resume=False)
     kept = (run / "config.yaml").read_text(encoding="utf-8")
     assert call(command, ["seed=5", "losses.joint=9", "--resume", str(run)]) == 2
-    assert "seed=0, not 5, losses.joint=1.0, not 9.0. Go on as it was with --resume" in capsys.readouterr().err
+    assert "seed=0, not 5, losses.joint=1.0, not 9.0. Continue unchanged with --resume" in capsys.readouterr().err
     # The configuration alone says 4000 steps and all the sizes of a real network.
     assert call(command, ["heatmap2d-f8", "--resume", str(run)]) == 2
     assert (run / "config.yaml").read_text(encoding="utf-8") == kept
@@ -138,7 +138,7 @@ def test_before_its_codebook_begins_a_run_is_looked_at_and_not_judged(
     run.save()
     save_config(early, tmp_path / "run" / "config.yaml")
     for what in (lambda: open_codec(tmp_path / "run"), lambda: export(tmp_path / "run", tmp_path / "out")):
-        with pytest.raises(TokenizerError, match="before its codebook began: train on with python"):
+        with pytest.raises(TokenizerError, match="before its codebook was initialised; resume with python"):
             what()
     # What it has learnt can be begun with; its codebook, which knows nothing, cannot.
     other = build(config)
@@ -185,7 +185,7 @@ def test_values_that_make_no_sense_are_named(
 
 def test_a_file_that_is_no_configuration_is_one_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bad.yaml").write_text("model: {hop: [8", encoding="utf-8")
-    for file, message in ((tmp_path / "bad.yaml", "is no YAML"), (tmp_path, "is a folder: name a YAML file")):
+    for file, message in ((tmp_path / "bad.yaml", "is not valid YAML"), (tmp_path, "is a folder: name a YAML file")):
         assert call(command, [str(file)]) == 2
         assert message in capsys.readouterr().err
     assert call(command, []) == 2
@@ -337,7 +337,7 @@ def test_the_command_trains_and_refuses_to_train_over_a_run(
     assert call(command, [str(file), *SMALL, "--precision", "fp32"]) == 0
     assert not load_config(tmp_path / "runs" / "small" / "config.yaml", []).optim.bfloat16
     assert call(command, [str(file), *SMALL]) == 2
-    assert "holds a run already" in capsys.readouterr().err
+    assert "already holds a run" in capsys.readouterr().err
 
 
 def test_the_arithmetic_of_a_window_is_that_of_its_products(config: TrainConfig) -> None:
