@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from stream.motion.skeleton import Array
-from stream.pose.detection import Sighting, apart
+from stream.pose.detection import Detection, pose_distance
 from stream.pose.track import Seen, Track
 
 NEAR = 0.5
-"""Somebody no further from where a person should be, in bodies (`apart`), may be that person ..."""
+"""Somebody no further from where a person should be, in bodies (`pose_distance`), may be that person ..."""
 
 PER_SECOND = 1.0
 FURTHEST = 1.2
@@ -21,17 +21,17 @@ LOOK = 0.01
 """Weight of appearance against place: people whose bodies meet are told apart by it."""
 
 DOUBLE = 0.04
-"""Two sightings less far apart are of one person."""
+"""Two detections less far apart are of one person."""
 
 KNOWN = 0.2
-"""A seeder's find no further apart (`apart`) from a followed person is that person."""
+"""A seeder's detection no further apart (`pose_distance`) from a followed person is that person."""
 
-REUNION = 0.5
-"""A find no further apart from where a lost person should be by now is that person, if they look alike."""
+RECOVERY = 0.5
+"""A detection no further apart from where a lost person should be by now is that person, if they look alike."""
 
 CLEAR = 0.5
 CLEAR_JOINTS = 6
-"""A find counts with so many joints of so much confidence."""
+"""A detection counts with this many joints of this confidence."""
 
 _NEVER = 1e3  # cost of a pair that must not be: any number of allowed ones costs less
 
@@ -46,7 +46,7 @@ def assign(people: Sequence[Track], seen: Sequence[Seen], time: float) -> tuple[
         place = person.predict(time)
         reach = min(NEAR + PER_SECOND * (time - person.seen_at), FURTHEST)
         for column, sight in enumerate(seen):
-            distance = apart(place, sight.sighting.image)
+            distance = pose_distance(place, sight.detection.image)
             if distance < reach and (person.looks_like(sight) or not person.gone):
                 cost[row, column] = distance + LOOK * person.unlike(sight)
     pairs = _cheapest(cost)
@@ -55,42 +55,42 @@ def assign(people: Sequence[Track], seen: Sequence[Seen], time: float) -> tuple[
 
 
 def match(
-    finds: Sequence[Seen], followed: Sequence[Array], lost: Sequence[Track], time: float
+    detections: Sequence[Seen], followed: Sequence[Array], lost: Sequence[Track], time: float
 ) -> tuple[list[tuple[int, int]], list[int]]:
-    """Assign a seeder's finds to people so that the sum of distances is least.
+    """Assign a seeder's detections to people so that the sum of distances is least.
 
-    followed: joints [17, 2] px of those who are followed. Returns pairs (find, lost person) and the finds that are
-    newcomers, as indices.
+    followed: joints [17, 2] px of those who are followed. Returns pairs (detection, lost person) and the detections
+    that are newcomers, as indices.
     """
     places = [*followed, *(person.predict(time) for person in lost)]
-    cost = np.full((len(finds), len(places)), _NEVER)
-    for row, find in enumerate(finds):
+    cost = np.full((len(detections), len(places)), _NEVER)
+    for row, seen in enumerate(detections):
         for column, place in enumerate(places):
-            distance = apart(find.sighting.image, place)
+            distance = pose_distance(seen.detection.image, place)
             person = lost[column - len(followed)] if column >= len(followed) else None
-            if distance < (KNOWN if person is None else REUNION) and (person is None or person.looks_like(find)):
+            if distance < (KNOWN if person is None else RECOVERY) and (person is None or person.looks_like(seen)):
                 cost[row, column] = distance
     assigned = dict(_cheapest(cost))
-    reunions = [(find, person - len(followed)) for find, person in assigned.items() if person >= len(followed)]
-    # A second find of a followed person is left over by the assignment, and no newcomer.
+    recovered = [(row, person - len(followed)) for row, person in assigned.items() if person >= len(followed)]
+    # A second detection of a followed person is left over by the assignment, and not a newcomer.
     known = np.less(cost[:, : len(followed)], _NEVER, dtype=bool).any(axis=1)
-    return reunions, [find for find in range(len(finds)) if find not in assigned and not known[find]]
+    return recovered, [row for row in range(len(detections)) if row not in assigned and not known[row]]
 
 
-def worth_following(finds: Sequence[Sighting]) -> list[Sighting]:
-    """Return those clear enough, the clearest first, and of several finds of one person the clearest."""
-    return _clearest([find for find in finds if (find.confidence >= CLEAR).sum() >= CLEAR_JOINTS], KNOWN)
+def clear_detections(detections: Sequence[Detection]) -> list[Detection]:
+    """Return those clear enough, the clearest first, and of several of one person the clearest."""
+    return _clearest([one for one in detections if (one.confidence >= CLEAR).sum() >= CLEAR_JOINTS], KNOWN)
 
 
-def suppress_duplicates(found: Sequence[Sighting]) -> list[Sighting]:
-    """Return the sightings, of several of one person only the clearest."""
+def suppress_duplicates(found: Sequence[Detection]) -> list[Detection]:
+    """Return the detections, of several of one person only the clearest."""
     return _clearest(found, DOUBLE)
 
 
-def _clearest(found: Sequence[Sighting], double: float) -> list[Sighting]:
-    kept: list[Sighting] = []
+def _clearest(found: Sequence[Detection], double: float) -> list[Detection]:
+    kept: list[Detection] = []
     for one in sorted(found, key=lambda one: -float(one.confidence.mean())):
-        if all(apart(one.image, other.image) >= double for other in kept):
+        if all(pose_distance(one.image, other.image) >= double for other in kept):
             kept.append(one)
     return kept
 

@@ -16,7 +16,7 @@ FEWEST_JOINTS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class Detection:
     """One person in one image.
 
     image: float32 [17, 2], px of the whole image. world: float32 [17, 3], cm from the middle of the hips, y down; None
@@ -38,7 +38,7 @@ class Sighting:
 class Follower(Protocol):
     """Sees one person from frame to frame; what it saw last tells it where to look."""
 
-    def look(self, image: Image, crop: Crop, time: float, only: Rectangle | None = None) -> Sighting | None:
+    def detect(self, image: Image, crop: Crop, time: float, only: Rectangle | None = None) -> Detection | None:
         """Find the person in a crop of a BGR image, `time` in seconds.
 
         only: forget what was before and look for the person within this part of the crop.
@@ -55,7 +55,7 @@ class Follower(Protocol):
 class Finder(Protocol):
     """Sees everybody in a single image."""
 
-    def find(self, image: Image, view: Crop) -> list[Sighting]:
+    def find(self, image: Image, view: Crop) -> list[Detection]:
         """Find people in a square of a BGR image; some may be reported twice, some may be none."""
 
     def close(self) -> None:
@@ -67,7 +67,7 @@ def extent(joints: Array) -> float:
     return float(np.ptp(joints, axis=0).max())
 
 
-def apart(one: Array, other: Array) -> float:
+def pose_distance(one: Array, other: Array) -> float:
     """Mean distance of the heads and shoulders of joints [17, 2], as a share of the bodies' mean extent.
 
     Arms and legs of two people cross and touch, and guesses at hidden ones meet; two heads and two pairs of
@@ -77,13 +77,13 @@ def apart(one: Array, other: Array) -> float:
     return float(distances.mean()) * 2 / max(extent(one) + extent(other), 1.0)
 
 
-def is_sound(sighting: Sighting | None, image: Image) -> bool:
+def is_plausible(detection: Detection | None, image: Image) -> bool:
     """Whether it is a person: some joints are seen, the middle of them within the image."""
-    if sighting is None:
+    if detection is None:
         return False
-    seen = sighting.confidence >= SEEN
+    seen = detection.confidence >= SEEN
     if seen.sum() < FEWEST_JOINTS:
         return False
-    x, y = sighting.image[seen].mean(axis=0)
+    x, y = detection.image[seen].mean(axis=0)
     height, width = image.shape[:2]
     return bool(0 <= x < width and 0 <= y < height)

@@ -14,7 +14,7 @@ from stream.motion.projection import Dims
 from stream.motion.skeleton import Pose
 from stream.pose.association import assign, suppress_duplicates
 from stream.pose.crop import Image
-from stream.pose.detection import Sighting
+from stream.pose.detection import Detection
 from stream.pose.track import Seen, Track, observe
 from stream.sources.base import Frame
 
@@ -34,12 +34,12 @@ class Detector(Protocol):
     def warm(self, image: Image) -> None:
         """Get ready for images of this size."""
 
-    def detect(self, image: Image) -> list[Sighting]:
+    def detect(self, image: Image) -> list[Detection]:
         """Return the people in a BGR image, joints in px."""
 
 
 class DetectionTracker:
-    """Up to `max_persons` people with ids, from one frame to the next; see `stream.pose.tracker.PoseTracker`.
+    """Up to `max_persons` people with ids, from one frame to the next; see `stream.pose.crop_tracker.CropTracker`.
 
     Gives px of the whole image.
     """
@@ -80,12 +80,12 @@ class DetectionTracker:
             for person, sight in known:
                 if person.looks_like(sight) or sight.covered:
                     person.remember(frame.time, sight)
-                    poses[person.id] = sight.sighting.pose(self.dims)
+                    poses[person.id] = sight.detection.pose(self.dims)
                 elif person.doubt():
                     unknown.append(sight)
             self._forget(frame.time)
             for newcomer in self._newcomers(unknown, frame.time):
-                poses[newcomer.id] = newcomer.last.sighting.pose(self.dims)
+                poses[newcomer.id] = newcomer.last.detection.pose(self.dims)
             return dict(sorted(poses.items()))
 
     def close(self) -> None:
@@ -115,7 +115,7 @@ class DetectionTracker:
         admitted: list[Track] = []
         self._doubtful = []
         for person in candidates:
-            sure = person.sights >= CONFIRM or float(np.mean(person.last.sighting.confidence)) >= CLEAR
+            sure = person.sights >= CONFIRM or float(np.mean(person.last.detection.confidence)) >= CLEAR
             if sure and present + len(admitted) < self._max_persons:
                 person.id = next(self._ids)
                 admitted.append(person)

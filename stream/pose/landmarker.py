@@ -9,7 +9,7 @@ from stream.errors import PoseModelError
 from stream.motion.skeleton import FROM_MEDIAPIPE33
 from stream.pose.absent import absent
 from stream.pose.crop import Crop, Image, Rectangle
-from stream.pose.detection import Sighting
+from stream.pose.detection import Detection
 from stream.pose.quiet import divert_native_stderr
 
 with absent("sounddevice"), absent("matplotlib", empty=True), absent("matplotlib.pyplot", empty=True):
@@ -27,7 +27,7 @@ SEEK_PIXELS = 768
 
 FOLLOW_CONFIDENCE = 0.5
 SEEK_CONFIDENCE = 0.2
-"""MediaPipe's thresholds of detection and presence. Seeking may err, as a `Landmarker` has to confirm each find."""
+"""MediaPipe's thresholds of detection and presence. Seeking may err: a `Landmarker` has to confirm each detection."""
 
 _FAILURES = (RuntimeError, ValueError, OSError, NotImplementedError)  # what MediaPipe makes of its status codes
 
@@ -101,14 +101,14 @@ class Landmarker:
         """How often it had to start anew after an error."""
         return self._graph.failures
 
-    def look(self, image: Image, crop: Crop, time: float, only: Rectangle | None = None) -> Sighting | None:
+    def detect(self, image: Image, crop: Crop, time: float, only: Rectangle | None = None) -> Detection | None:
         """Find the person in a crop of a BGR image, `time` in seconds.
 
         only: forget what was before and look for the person within this part of the crop.
         """
         if only is not None and not self._fresh:
             self._detect(np.zeros((FOLLOW_PIXELS, FOLLOW_PIXELS, 3), np.uint8), time)  # seeing nobody, it forgets
-        found = _sightings(self._detect(crop.cut(image, FOLLOW_PIXELS, only), time), crop)
+        found = _detections(self._detect(crop.cut(image, FOLLOW_PIXELS, only), time), crop)
         self._fresh = False
         return found[0] if found else None
 
@@ -132,26 +132,26 @@ class Seeder:
     def __init__(self, model: Path, people: int) -> None:
         self._graph = _Graph(model, vision.RunningMode.IMAGE, people, SEEK_CONFIDENCE)
 
-    def find(self, image: Image, view: Crop) -> list[Sighting]:
+    def find(self, image: Image, view: Crop) -> list[Detection]:
         """Find people in a square of a BGR image; some may be reported twice, some may be none."""
-        return _sightings(self._graph.detect(view.cut(image, SEEK_PIXELS)), view)
+        return _detections(self._graph.detect(view.cut(image, SEEK_PIXELS)), view)
 
     def close(self) -> None:
         """Release MediaPipe's memory and threads."""
         self._graph.close()
 
 
-def _sightings(result: Any, crop: Crop) -> list[Sighting]:
+def _detections(result: Any, crop: Crop) -> list[Detection]:
     if result is None:
         return []
     pairs = zip(result.pose_landmarks, result.pose_world_landmarks, strict=True)
-    return [_sighting(image, world, crop) for image, world in pairs]
+    return [_detection(image, world, crop) for image, world in pairs]
 
 
-def _sighting(image: Any, world: Any, crop: Crop) -> Sighting:
+def _detection(image: Any, world: Any, crop: Crop) -> Detection:
     """Of 33 landmarks in the crop, 0..1, and in the world, m, both with y down."""
     joints = [image[i] for i in FROM_MEDIAPIPE33]
-    return Sighting(
+    return Detection(
         image=crop.place(np.array([(joint.x, joint.y) for joint in joints], np.float32)),
         world=np.array([(world[i].x * 100, world[i].y * 100, world[i].z * 100) for i in FROM_MEDIAPIPE33], np.float32),
         confidence=np.array([joint.visibility for joint in joints], np.float32).clip(0, 1),

@@ -12,7 +12,7 @@ from stream.errors import PoseModelError
 from stream.motion.skeleton import J
 from stream.pose.choice import STEP
 from stream.pose.crop import Image
-from stream.pose.detection import Sighting, extent, is_sound
+from stream.pose.detection import Detection, extent, is_plausible
 
 SIZES = (256, 448)
 """Longer sides, px, among which a detector chooses by itself."""
@@ -51,20 +51,20 @@ class MoveNet:
         for size in SIZES if self._size is None else (self._size,):
             self._network.prepare(*_sides(image, size))
 
-    def detect(self, image: Image) -> list[Sighting]:
+    def detect(self, image: Image) -> list[Detection]:
         """Return the people in a BGR image, uint8 [H, W, 3], the clearest first; without world coordinates."""
         if self._size is not None:
-            return self._look(image, self._size)
+            return self._detect_at(image, self._size)
         small, large = SIZES
         closer = self._somebody_small or self._looks % LOOK_CLOSER_EVERY == 0
         self._looks += 1
-        people = self._look(image, large if closer else small)
+        people = self._detect_at(image, large if closer else small)
         if closer:
             scale = small / max(image.shape[:2])
             self._somebody_small = any(extent(person.image) * scale < SMALL for person in people)
         return people
 
-    def _look(self, image: Image, size: int) -> list[Sighting]:
+    def _detect_at(self, image: Image, size: int) -> list[Detection]:
         height, width = _sides(image, size)
         picture, scale = fit(image, height, width)
         rows = self._network.run(picture).reshape(-1, 3 * J + 5)
@@ -73,8 +73,8 @@ class MoveNet:
         for row in rows[np.argsort(-rows[:, -1])]:
             y, x, confidence = row[: 3 * J].reshape(J, 3).T
             joints = (np.stack([x * width, y * height], axis=1) / scale).astype(np.float32)
-            people.append(Sighting(joints, None, confidence.clip(0, 1).astype(np.float32)))
-        return [person for person in people if is_sound(person, image)]
+            people.append(Detection(joints, None, confidence.clip(0, 1).astype(np.float32)))
+        return [person for person in people if is_plausible(person, image)]
 
 
 def open_network() -> PictureNetwork:

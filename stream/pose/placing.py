@@ -12,7 +12,7 @@ from stream.motion.projection import NEAR
 from stream.motion.skeleton import SEEN, Array
 from stream.pose.choice import Focal
 from stream.pose.crop import Image
-from stream.pose.detection import Sighting
+from stream.pose.detection import Detection
 
 GUESS = 0.87
 """Focal length over the longer side of the picture where it is not known: 60 degrees across. Videos of phones and
@@ -35,7 +35,7 @@ class Lens:
         """What it is, for people."""
         return "a guessed focal length" if self._focal == "guess" else f"a focal length of {self._focal:g} px"
 
-    def place(self, seen: Sighting, image: Image) -> Array | None:
+    def place(self, seen: Detection, image: Image) -> Array | None:
         """Return the joints, float32 [17, 3] cm before the camera; None where that would be behind it.
 
         seen: with world coordinates, in px of `image`. Raises SourceError when no camera takes such an image with this

@@ -10,17 +10,17 @@ from stream.motion.clock import SURPLUS, Clock
 from stream.motion.projection import Dims
 from stream.motion.skeleton import Pose
 from stream.pose.choice import Focal, PoseChoice, choose
+from stream.pose.crop_tracker import CropTracker
 from stream.pose.detection_tracker import DetectionTracker
 from stream.pose.model_file import find_pose_model
 from stream.pose.movenet import MoveNet, open_network
 from stream.pose.placing import Lens
-from stream.pose.tracker import PoseTracker
 from stream.sources.base import Frame, ImageSource, PoseFrame, Rate, Unit
 from stream.sources.camera import CameraSource
 from stream.sources.video import open_video
 
 EXTRA_FINDS = 2
-"""People that the seeder reports beyond those wanted: some finds are doubles or no people."""
+"""People that the seeder reports beyond those wanted: some detections are doubles or not people."""
 
 
 MOVENET_PEOPLE = 6
@@ -149,10 +149,10 @@ def open_vision(
     return VisionSource(images, tracker, f"{chosen} ({why})", thinning)
 
 
-def mediapipe_tracker(model: Path, max_persons: int, dims: Dims, lens: Lens | None = None) -> PoseTracker:
+def mediapipe_tracker(model: Path, max_persons: int, dims: Dims, lens: Lens | None = None) -> CropTracker:
     """Return a tracker that sees with MediaPipe. Raises PoseModelError when the model cannot be loaded."""
     # MediaPipe takes a second and 200 MB to import: only where it is wanted.
     from stream.pose.landmarker import Landmarker, Seeder
 
     seeder = Seeder(model, max_persons + EXTRA_FINDS)
-    return PoseTracker(lambda: Landmarker(model), seeder, max_persons, dims, lens)
+    return CropTracker(lambda: Landmarker(model), seeder, max_persons, dims, lens)

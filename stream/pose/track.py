@@ -9,7 +9,7 @@ import numpy as np
 from stream.motion.skeleton import SEEN, Array
 from stream.pose.appearance import TORSO, appearance, unlike
 from stream.pose.crop import Image
-from stream.pose.detection import HEAD_AND_SHOULDERS, Sighting, apart, extent
+from stream.pose.detection import HEAD_AND_SHOULDERS, Detection, extent, pose_distance
 
 TRAIL = 8
 """Frames over which a person's velocity is taken."""
@@ -32,7 +32,7 @@ flash, is shorter."""
 class Seen:
     """Somebody in an image. covered: somebody else's body lies over or under their torso, which tells nothing then."""
 
-    sighting: Sighting
+    detection: Detection
     look: Array | None
     covered: bool
 
@@ -62,7 +62,7 @@ class Track:
         self.sights += 1
         self.doubts = 0
         self.gone = False
-        self._trail.append((time, seen.sighting.image))
+        self._trail.append((time, seen.detection.image))
         if seen.look is not None and not seen.covered:
             self.look = seen.look if self.look is None else self.look + np.float32(LEARN) * (seen.look - self.look)
 
@@ -94,17 +94,17 @@ class Track:
         gone: Array = ways[-1] + (velocity * min(time - times[-1], HORIZON)).astype(np.float32)
         return gone
 
-    def surprise(self, time: float, sighting: Sighting) -> float:
-        """How far a sighting lies from where the person should be, as `apart` measures it."""
-        return apart(self.predict(time), sighting.image)
+    def distance_from_prediction(self, time: float, detection: Detection) -> float:
+        """How far a detection lies from where the person should be, as `pose_distance` measures it."""
+        return pose_distance(self.predict(time), detection.image)
 
 
-def observe(image: Image, people: Sequence[Sighting]) -> list[Seen]:
+def observe(image: Image, people: Sequence[Detection]) -> list[Seen]:
     """Return the people of an image with their looks."""
     return [Seen(one, appearance(image, one.image, one.confidence), _covered(one, people)) for one in people]
 
 
-def _covered(one: Sighting, everybody: Sequence[Sighting]) -> bool:
+def _covered(one: Detection, everybody: Sequence[Detection]) -> bool:
     """Whether another's joints lie within the rectangle of somebody's torso, or nearly."""
     low, high = one.image[TORSO].min(axis=0), one.image[TORSO].max(axis=0)
     room = 0.1 * extent(one.image)

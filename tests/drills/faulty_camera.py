@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from stream.pose import source as vision
-from stream.pose.tracker import PoseTracker
+from stream.pose.crop_tracker import CropTracker
 from stream.sources import camera, live
 from vision_fakes import FakeFinder, Stage
 
@@ -113,7 +113,7 @@ def main() -> None:
         reader.time = SimpleNamespace(monotonic=time.monotonic, monotonic_ns=StuckClock(device).monotonic_ns)
     model: Any = vision
     model.find_pose_model = lambda given: Path("double")
-    model.mediapipe_tracker = lambda file, most, dims, lens: PoseTracker(
+    model.mediapipe_tracker = lambda file, most, dims, lens: CropTracker(
         STAGE.make_follower, FakeFinder(STAGE), most, dims
     )
     sys.argv = ["producer", "--pose", "mediapipe", *flags]

@@ -7,13 +7,13 @@ import numpy as np
 
 from stream.motion.skeleton import Array, Pose
 from stream.pose.crop import Crop, Image, Rectangle
-from stream.pose.detection import Sighting, apart, extent
-from stream.pose.tracker import PoseTracker
+from stream.pose.crop_tracker import CropTracker
+from stream.pose.detection import Detection, extent, pose_distance
 from stream.sources.base import Frame
 
 WIDTH, HEIGHT = 1280, 720
 HIDES = 0.12
-"""Somebody who stands behind another is hidden when they are no further apart (`apart`) than this."""
+"""Somebody who stands behind another is hidden when they are no further apart (`pose_distance`) than this."""
 
 _BODY = np.array(
     [
@@ -31,9 +31,9 @@ def body(place: Place, size: float = 2.0) -> Array:
     return (_BODY * size + place).astype(np.float32)
 
 
-def sighting(joints: Array, confidence: float = 0.9) -> Sighting:
+def detection(joints: Array, confidence: float = 0.9) -> Detection:
     world = np.concatenate([joints - joints[11:13].mean(axis=0), np.zeros((17, 1), np.float32)], axis=1) / 2
-    return Sighting(joints, world.astype(np.float32), np.full(17, confidence, np.float32))
+    return Detection(joints, world.astype(np.float32), np.full(17, confidence, np.float32))
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Stage:
             if place is None or not (0 < place[0] < self.shape[1]):
                 continue
             joints = body(place)
-            if all(apart(joints, other) > HIDES for other in seen.values()):
+            if all(pose_distance(joints, other) > HIDES for other in seen.values()):
                 seen[name] = joints
         return seen
 
@@ -81,7 +81,7 @@ class FakeFollower:
         self.leaps_to: str | None = None
         self.blind = False
 
-    def look(self, image: Image, crop: Crop, time: float, only: Rectangle | None = None) -> Sighting | None:
+    def detect(self, image: Image, crop: Crop, time: float, only: Rectangle | None = None) -> Detection | None:
         assert not self.closed
         visible = self._stage.visible(time)
         near = _within((crop.x, crop.y, crop.x + crop.side, crop.y + crop.side), visible)
@@ -89,14 +89,14 @@ class FakeFollower:
             self._last = None
             near = _within(only, near)
         elif self._last is not None:
-            near = {name: joints for name, joints in near.items() if apart(joints, self._last) < 0.4}
+            near = {name: joints for name, joints in near.items() if pose_distance(joints, self._last) < 0.4}
         if self.blind or not near:
             self._last = None
             return None
         last = self._last
-        chosen = min(near.values(), key=lambda joints: 0.0 if last is None else apart(joints, last))
+        chosen = min(near.values(), key=lambda joints: 0.0 if last is None else pose_distance(joints, last))
         self._last = visible.get(self.leaps_to, chosen) if self.leaps_to else chosen
-        return sighting(self._last)
+        return detection(self._last)
 
     def close(self) -> None:
         assert not self.closed
@@ -114,7 +114,7 @@ class FakeFinder:
         self.only_ghosts = False
         self.before: Callable[[], None] = lambda: None
 
-    def find(self, image: Image, view: Crop) -> list[Sighting]:
+    def find(self, image: Image, view: Crop) -> list[Detection]:
         self.before()
         time = float(np.frombuffer(image[0, :8, 0].tobytes(), np.float64)[0])
         square = (view.x, view.y, view.x + view.side, view.y + view.side)
@@ -123,7 +123,7 @@ class FakeFinder:
         if self.doubles:
             finds += [joints + np.float32(0.05 * extent(joints)) for joints in finds]
             finds += [joints - np.float32(0.17 * extent(joints)) for joints in finds]
-        return [sighting(joints) for joints in finds]
+        return [detection(joints) for joints in finds]
 
     def close(self) -> None:
         self.closed = True
@@ -141,7 +141,7 @@ class Play:
     def __init__(self, people: dict[str, Callable[[float], Place | None]], max_persons: int = 2) -> None:
         self.stage = Stage(people)
         self.finder = FakeFinder(self.stage)
-        self.tracker = PoseTracker(self.stage.make_follower, self.finder, max_persons, "2d")
+        self.tracker = CropTracker(self.stage.make_follower, self.finder, max_persons, "2d")
         self.pause = 0.0
         self.history: list[dict[int, Pose]] = []
 
@@ -161,4 +161,6 @@ class Play:
         time = self.time - back / 30
         visible = self.stage.visible(time)
         poses = self.history[-back]
-        return {id: min(visible, key=lambda name: apart(visible[name], pose.joints)) for id, pose in poses.items()}
+        return {
+            id: min(visible, key=lambda name: pose_distance(visible[name], pose.joints)) for id, pose in poses.items()
+        }

@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.motion.skeleton import Array
-from stream.pose.association import KNOWN, REUNION, match, worth_following
-from stream.pose.detection import apart
+from stream.pose.association import KNOWN, RECOVERY, clear_detections, match
+from stream.pose.detection import pose_distance
 from stream.pose.track import DOUBT, Seen, Track
-from vision_fakes import body, sighting
+from vision_fakes import body, detection
 
 
 def seen(joints: Array, look: float | None = None) -> Seen:
     """Somebody of one colour, or of none that is known."""
-    return Seen(sighting(joints), None if look is None else np.full((3, 16), look, np.float32), covered=False)
+    return Seen(detection(joints), None if look is None else np.full((3, 16), look, np.float32), covered=False)
 
 
 def lost_at(joints: Array, look: float | None = None) -> Track:
@@ -25,53 +25,53 @@ def lost_at(joints: Array, look: float | None = None) -> Track:
 
 @given(st.lists(st.floats(0, 400), max_size=4), st.lists(st.floats(0, 400), max_size=4))
 def test_the_sum_of_distances_is_least(places: list[float], people: list[float]) -> None:
-    finds = [seen(body((x, 0))) for x in places]
+    detections = [seen(body((x, 0))) for x in places]
     lost = [body((x, 0)) for x in people]
-    reunions, newcomers = match(finds, [], list(map(lost_at, lost)), 0.0)
-    assert sorted([find for find, _ in reunions] + newcomers) == list(range(len(finds)))
+    recovered, newcomers = match(detections, [], list(map(lost_at, lost)), 0.0)
+    assert sorted([row for row, _ in recovered] + newcomers) == list(range(len(detections)))
 
     def cost(pairs: list[tuple[int, int]]) -> tuple[int, float]:
-        distances = [apart(finds[find].sighting.image, lost[person]) for find, person in pairs]
+        distances = [pose_distance(detections[row].detection.image, lost[person]) for row, person in pairs]
         return -len(pairs), sum(distances)
 
     every = itertools.chain.from_iterable(
         [list(zip(some, order, strict=True))]
-        for count in range(min(len(finds), len(lost)) + 1)
-        for some in itertools.combinations(range(len(finds)), count)
+        for count in range(min(len(detections), len(lost)) + 1)
+        for some in itertools.combinations(range(len(detections)), count)
         for order in itertools.permutations(range(len(lost)), count)
     )
     allowed = [
         pairs
         for pairs in every
-        if all(apart(finds[find].sighting.image, lost[person]) < REUNION for find, person in pairs)
+        if all(pose_distance(detections[row].detection.image, lost[person]) < RECOVERY for row, person in pairs)
     ]
     best = min(cost(pairs) for pairs in allowed)
-    assert cost(reunions)[0] == best[0]
-    assert cost(reunions)[1] == pytest.approx(best[1])
+    assert cost(recovered)[0] == best[0]
+    assert cost(recovered)[1] == pytest.approx(best[1])
 
 
 def test_followed_people_go_before_lost_ones() -> None:
-    finds = [seen(body((100, 0))), seen(body((180, 0)))]
-    reunions, newcomers = match(finds, [body((110, 0))], [lost_at(body((120, 0)))], 0.0)
-    assert reunions == [(1, 0)]
+    detections = [seen(body((100, 0))), seen(body((180, 0)))]
+    recovered, newcomers = match(detections, [body((110, 0))], [lost_at(body((120, 0)))], 0.0)
+    assert recovered == [(1, 0)]
     assert newcomers == []
 
 
 def test_a_second_find_of_a_followed_person_is_no_newcomer() -> None:
     aside = KNOWN * 290 * 0.8
-    finds = [seen(body((300 + aside, 0))), seen(body((300 - aside, 0))), seen(body((600, 0)))]
-    assert match(finds, [body((300, 0))], [], 0.0) == ([], [2])
+    detections = [seen(body((300 + aside, 0))), seen(body((300 - aside, 0))), seen(body((600, 0)))]
+    assert match(detections, [body((300, 0))], [], 0.0) == ([], [2])
 
 
 def test_only_the_clear_ones_once_each() -> None:
     near = KNOWN * 290 * 0.9
-    finds = [
-        sighting(body((100, 0)), 0.6),
-        sighting(body((100 + near, 0)), 0.8),
-        sighting(body((900, 0)), 0.4),
-        sighting(body((500, 0)), 0.7),
+    detections = [
+        detection(body((100, 0)), 0.6),
+        detection(body((100 + near, 0)), 0.8),
+        detection(body((900, 0)), 0.4),
+        detection(body((500, 0)), 0.7),
     ]
-    assert [find.confidence[0] for find in worth_following(finds)] == [np.float32(0.8), np.float32(0.7)]
+    assert [one.confidence[0] for one in clear_detections(detections)] == [np.float32(0.8), np.float32(0.7)]
 
 
 def test_goes_on_as_before_and_shrugs_off_one_leap() -> None:

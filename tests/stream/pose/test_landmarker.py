@@ -14,7 +14,7 @@ import pytest
 from stream.errors import PoseModelError
 from stream.motion.skeleton import JOINTS, SEEN
 from stream.pose.crop import Crop, Image, Rectangle
-from stream.pose.detection import Sighting
+from stream.pose.detection import Detection
 from stream.pose.landmarker import Landmarker, Seeder
 from stream.sources.video import VideoSource
 
@@ -42,27 +42,27 @@ def landmarker(model: Path) -> Any:
     landmarker.close()
 
 
-def joint(sighting: Sighting, name: str) -> Any:
-    return sighting.image[JOINTS.index(name)]
+def joint(detection: Detection, name: str) -> Any:
+    return detection.image[JOINTS.index(name)]
 
 
-def stands_in(sighting: Sighting | None, place: Rectangle) -> Sighting:
+def stands_in(detection: Detection | None, place: Rectangle) -> Detection:
     """Check that it is an upright person within a place, facing the camera."""
-    assert sighting is not None
+    assert detection is not None
     left, top, right, bottom = place
-    assert (sighting.image > (left, top)).all()
-    assert (sighting.image < (right, bottom)).all()
-    heights = [joint(sighting, name)[1] for name in ("nose", "l-shoulder", "l-hip", "l-knee", "l-ankle")]
+    assert (detection.image > (left, top)).all()
+    assert (detection.image < (right, bottom)).all()
+    heights = [joint(detection, name)[1] for name in ("nose", "l-shoulder", "l-hip", "l-knee", "l-ankle")]
     assert (np.diff(heights) > 50).all()
     for part in ("shoulder", "hip", "ankle"):  # left is the person's own: right in the picture
-        assert joint(sighting, f"l-{part}")[0] > joint(sighting, f"r-{part}")[0]
-    assert sighting.confidence.mean() > 0.8
-    return sighting
+        assert joint(detection, f"l-{part}")[0] > joint(detection, f"r-{part}")[0]
+    assert detection.confidence.mean() > 0.8
+    return detection
 
 
 def test_the_seeder_finds_both(model: Path, picture: Image) -> None:
     seeder = Seeder(model, 4)
-    found = sorted(seeder.find(picture, Crop(0, -420, 1920)), key=lambda sighting: joint(sighting, "nose")[0])
+    found = sorted(seeder.find(picture, Crop(0, -420, 1920)), key=lambda detection: joint(detection, "nose")[0])
     seeder.close()
     assert len(found) == 2
     stands_in(found[0], LEFT)
@@ -73,25 +73,25 @@ def test_the_seeder_finds_both(model: Path, picture: Image) -> None:
 def test_a_landmarker_begins_with_the_person_it_is_put_on_and_stays(
     landmarker: Landmarker, picture: Image, place: Rectangle
 ) -> None:
-    stands_in(landmarker.look(picture, BOTH, 0.0, only=place), place)
+    stands_in(landmarker.detect(picture, BOTH, 0.0, only=place), place)
     for frame in range(1, 5):
-        stands_in(landmarker.look(picture, BOTH, frame / 30), place)
+        stands_in(landmarker.detect(picture, BOTH, frame / 30), place)
 
 
 def test_put_on_somebody_else_it_is_as_good_as_new(model: Path, landmarker: Landmarker, picture: Image) -> None:
     for frame in range(3):
-        stands_in(landmarker.look(picture, BOTH, frame / 30, only=LEFT if frame == 0 else None), LEFT)
+        stands_in(landmarker.detect(picture, BOTH, frame / 30, only=LEFT if frame == 0 else None), LEFT)
     other = Landmarker(model)
     for frame in range(3, 6):
-        used = stands_in(landmarker.look(picture, BOTH, frame / 30, only=RIGHT if frame == 3 else None), RIGHT)
-        new = stands_in(other.look(picture, BOTH, frame / 30, only=RIGHT if frame == 3 else None), RIGHT)
+        used = stands_in(landmarker.detect(picture, BOTH, frame / 30, only=RIGHT if frame == 3 else None), RIGHT)
+        new = stands_in(other.detect(picture, BOTH, frame / 30, only=RIGHT if frame == 3 else None), RIGHT)
         np.testing.assert_allclose(used.image, new.image, atol=0.5)
     other.close()
 
 
 def test_world_joints_are_centimetres_around_the_hips(landmarker: Landmarker, picture: Image) -> None:
-    sighting = stands_in(landmarker.look(picture, BOTH, 0.0, only=RIGHT), RIGHT)
-    world = dict(zip(JOINTS, sighting.pose("3d").joints, strict=True))
+    detection = stands_in(landmarker.detect(picture, BOTH, 0.0, only=RIGHT), RIGHT)
+    world = dict(zip(JOINTS, detection.pose("3d").joints, strict=True))
     np.testing.assert_allclose((world["l-hip"] + world["r-hip"]) / 2, 0, atol=1.0)
     assert 25 < np.linalg.norm(world["l-shoulder"] - world["r-shoulder"]) < 45
     assert 30 < np.linalg.norm(world["l-hip"] - world["l-knee"]) < 55
@@ -104,15 +104,15 @@ def test_world_joints_are_centimetres_around_the_hips(landmarker: Landmarker, pi
 def test_joints_below_the_picture_are_not_seen(landmarker: Landmarker, picture: Image) -> None:
     upper = picture[:500].copy()
     for frame in range(5):
-        sighting = landmarker.look(upper, Crop(840, 100, 400), frame / 30, only=RIGHT if frame == 0 else None)
-    assert sighting is not None
-    assert (sighting.confidence[:7] > 0.9).all()
-    assert (sighting.confidence[13:] < SEEN).all()
+        detection = landmarker.detect(upper, Crop(840, 100, 400), frame / 30, only=RIGHT if frame == 0 else None)
+    assert detection is not None
+    assert (detection.confidence[:7] > 0.9).all()
+    assert (detection.confidence[13:] < SEEN).all()
 
 
 def test_nobody(model: Path, landmarker: Landmarker) -> None:
     empty = np.full((480, 640, 3), 90, np.uint8)
-    assert landmarker.look(empty, Crop(0, 0, 480), 0.0) is None
+    assert landmarker.detect(empty, Crop(0, 0, 480), 0.0) is None
     seeder = Seeder(model, 4)
     assert seeder.find(empty, Crop(0, -80, 640)) == []
     seeder.close()
@@ -120,17 +120,17 @@ def test_nobody(model: Path, landmarker: Landmarker) -> None:
 
 def test_times_that_do_not_rise_do_no_harm(landmarker: Landmarker, picture: Image) -> None:
     for time in (5.0, 5.0, 5.0001, 1.0, 0.0):
-        stands_in(landmarker.look(picture, BOTH, time, only=LEFT if time == 5.0 else None), LEFT)
+        stands_in(landmarker.detect(picture, BOTH, time, only=LEFT if time == 5.0 else None), LEFT)
     assert landmarker.failures == 0
 
 
 def test_starts_anew_after_an_error(landmarker: Landmarker, picture: Image) -> None:
-    stands_in(landmarker.look(picture, BOTH, 0.0, only=LEFT), LEFT)
+    stands_in(landmarker.detect(picture, BOTH, 0.0, only=LEFT), LEFT)
     landmarker._milliseconds = -10  # MediaPipe's graph never gets over a time that falls
-    assert landmarker.look(picture, BOTH, -0.005) is None
+    assert landmarker.detect(picture, BOTH, -0.005) is None
     assert landmarker.failures == 1
     for frame in range(2):
-        stands_in(landmarker.look(picture, BOTH, 0.1 + frame / 30, only=LEFT if frame == 0 else None), LEFT)
+        stands_in(landmarker.detect(picture, BOTH, 0.1 + frame / 30, only=LEFT if frame == 0 else None), LEFT)
     assert landmarker.failures == 1
 
 
@@ -168,7 +168,7 @@ def test_the_terminal_stays_clean(model: Path, shared: Path) -> None:
         for _ in range(3):
             frame = next(frames)
             print(len(seeder.find(frame.image, Crop(0, -420, 1920))))
-            print(landmarker.look(frame.image, Crop(440, 110, 900), frame.time) is not None)
+            print(landmarker.detect(frame.image, Crop(440, 110, 900), frame.time) is not None)
         landmarker.close()
         seeder.close()
     """

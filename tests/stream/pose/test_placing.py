@@ -8,7 +8,7 @@ from stream.errors import SourceError
 from stream.motion.projection import Camera
 from stream.motion.skeleton import Array
 from stream.pose.choice import Focal
-from stream.pose.detection import Sighting
+from stream.pose.detection import Detection
 from stream.pose.placing import GUESS, Lens
 from stream.sources.demo import demo_pose
 
@@ -24,7 +24,7 @@ def at(place: tuple[float, float, float]) -> NDArray[np.float64]:
     return there
 
 
-def seen(joints: NDArray[np.float64], size: float = 1.0) -> Sighting:
+def seen(joints: NDArray[np.float64], size: float = 1.0) -> Detection:
     """Who stands there, with the body as a camera that is aimed at their hips sees it, `size` times as large."""
     px = CAMERA.project(joints)[0]
     hips = joints[11:13].mean(axis=0)
@@ -36,11 +36,11 @@ def seen(joints: NDArray[np.float64], size: float = 1.0) -> Sighting:
         [[1 - x * x / (1 + z), -x * y / (1 + z), -x], [-x * y / (1 + z), 1 - y * y / (1 + z), -y], [x, y, z]]
     )
     world = (joints - hips) @ least.T * size
-    return Sighting(px, world.astype(np.float32), np.full(17, 0.9, np.float32))
+    return Detection(px, world.astype(np.float32), np.full(17, 0.9, np.float32))
 
 
-def place(sighting: Sighting, focal: Focal = FOCAL) -> Array:
-    joints = Lens(focal).place(sighting, IMAGE)
+def place(detection: Detection, focal: Focal = FOCAL) -> Array:
+    joints = Lens(focal).place(detection, IMAGE)
     assert joints is not None
     assert joints.dtype == np.float32
     return joints
@@ -57,20 +57,20 @@ def test_who_is_smaller_than_taken_for_is_too_far_away_in_the_same_direction() -
 
 
 def test_joints_that_are_not_seen_say_nothing() -> None:
-    sighting = seen(at((0, 0, 300)))
-    sighting.image[13:] = 5000
-    sighting.confidence[13:] = 0.1
-    np.testing.assert_allclose(place(sighting), at((0, 0, 300)), atol=0.1)
+    detection = seen(at((0, 0, 300)))
+    detection.image[13:] = 5000
+    detection.confidence[13:] = 0.1
+    np.testing.assert_allclose(place(detection), at((0, 0, 300)), atol=0.1)
 
 
 def test_a_guess_is_sixty_degrees_along_the_longer_side() -> None:
-    sighting = seen(at((0, 0, 300)))
-    np.testing.assert_array_equal(place(sighting, "guess"), place(sighting, GUESS * 1920))
+    detection = seen(at((0, 0, 300)))
+    np.testing.assert_array_equal(place(detection, "guess"), place(detection, GUESS * 1920))
 
 
 def test_nobody_stands_behind_the_camera() -> None:
-    sighting = seen(at((0, 0, 300)))
-    mirrored = Sighting(np.array([1920, 1080], np.float32) - sighting.image, sighting.world, sighting.confidence)
+    detection = seen(at((0, 0, 300)))
+    mirrored = Detection(np.array([1920, 1080], np.float32) - detection.image, detection.world, detection.confidence)
     assert Lens(FOCAL).place(mirrored, IMAGE) is None
 
 

@@ -19,33 +19,33 @@ import numpy as np
 
 from stream.motion.projection import Dims
 from stream.motion.skeleton import Array, Pose
-from stream.pose.association import KNOWN, match, worth_following
+from stream.pose.association import KNOWN, clear_detections, match
 from stream.pose.crop import Crop, Image, Rectangle, views
-from stream.pose.detection import Finder, Follower, Sighting, apart, extent, is_sound
+from stream.pose.detection import Detection, Finder, Follower, extent, is_plausible, pose_distance
 from stream.pose.placing import Lens
 from stream.pose.track import Seen, Track, observe
 from stream.sources.base import Frame
 
 SAME = 0.08
-"""Two followed people less far apart (`apart`) are one, and one of them is hidden or followed twice."""
+"""Two followed people less far apart (`pose_distance`) are one, and one of them is hidden or followed twice."""
 
 PATIENCE = 5
-"""Frames without a sound sighting, or of being the same as another, after which a person counts as lost."""
+"""Frames without a plausible detection, or of being the same as another, after which a person counts as lost."""
 
 MEMORY = 2.0
 """Seconds that a lost person keeps their id, to be found again."""
 
 JUMP = 0.5
-"""A sighting further apart from where the person should be is not them."""
+"""A detection further apart from where the person should be is not them."""
 
 CONFIRM = 0.3
-"""A landmarker put on a find has to see it no further apart than this."""
+"""A landmarker put on a detection has to see it no further apart than this."""
 
 SEEK_EVERY = 6
 """Frames between looks for newcomers while somebody is followed; each look is at one of `views`."""
 
 SEEK_TIME = 1
-"""Frames that such a look may take: its finds are taken in so many frames later, however soon they are there.
+"""Frames that such a look may take: what it finds is taken in so many frames later, however soon they are there.
 Later, somebody who runs would be elsewhere by then."""
 
 GAP = 0.45
@@ -55,9 +55,9 @@ GAP = 0.45
 @dataclass(frozen=True, slots=True)
 class _Search:
     image: Image
-    finds: Future[list[Sighting]]
+    found: Future[list[Detection]]
     people: list[Array]  # where the followed people were in the same image
-    due: int  # frame in which to take in the finds
+    due: int  # frame in which to take in what was found
 
 
 class _Followed(Track):
@@ -67,17 +67,17 @@ class _Followed(Track):
         super().__init__(time, seen)
         self.id = id
         self.misses = 0
-        """Frames since the last sound sighting."""
+        """Frames since the last plausible detection."""
         self.follow(follower, seen)
 
     def follow(self, follower: Follower, seen: Seen) -> None:
         """Begin to follow the person with a landmarker."""
         self.follower: Follower | None = follower
-        self.crop = Crop.around(seen.sighting.image)
+        self.crop = Crop.around(seen.detection.image)
         self.misses = 0
 
 
-class PoseTracker:
+class CropTracker:
     """Up to `max_persons` people with ids, from one frame to the next.
 
     make_follower: called, in threads, for as many people. dims: "2d" gives px of the whole image,
@@ -105,7 +105,7 @@ class PoseTracker:
         self._contests: dict[tuple[int, int], int] = {}  # frames that two people have been the same
         self._search: _Search | None = None
         self._ids = itertools.count()
-        self._looks = itertools.count()
+        self._searches = itertools.count()
         self._frame = -1
         self._last: Frame | None = None
         self._closed = False
@@ -124,24 +124,24 @@ class PoseTracker:
         with self._busy:
             if not self._closed:
                 self._finder.find(nothing, Crop(0, 0, 64))
-                list(self._threads.map(lambda spare: spare.result().look(nothing, Crop(0, 0, 64), 0.0), self._spares))
+                list(self._threads.map(lambda spare: spare.result().detect(nothing, Crop(0, 0, 64), 0.0), self._spares))
 
     def track(self, frame: Frame) -> dict[int, Pose]:
         """Return the poses of the people in a frame by id; nobody once closed. Frames in the order of time.
 
-        A person is left out of frames in which they are not seen soundly, without losing their id at once.
+        A person is left out of frames in which they are not seen well enough, without losing their id at once.
         """
         with self._busy:
             if self._closed:
                 return {}
             self._frame += 1
             self._start_over_after_a_gap(frame)
-            people = self._look(frame)
+            people = self._detect(frame)
             withheld = self._settle(frame.time, people)
             self._seek(frame, people)
             for id in withheld:
                 del people[id]
-            poses = {id: self._pose(seen.sighting, frame) for id, seen in sorted(people.items())}
+            poses = {id: self._pose(seen.detection, frame) for id, seen in sorted(people.items())}
             return {id: pose for id, pose in poses.items() if pose is not None}
 
     def close(self) -> None:
@@ -157,7 +157,7 @@ class PoseTracker:
                 spare.close()
             self._finder.close()
 
-    def _pose(self, seen: Sighting, frame: Frame) -> Pose | None:
+    def _pose(self, seen: Detection, frame: Frame) -> Pose | None:
         if self._lens is None:
             return seen.pose(self.dims)
         joints = self._lens.place(seen, frame.image)
@@ -177,24 +177,24 @@ class PoseTracker:
             for track in self._followed():
                 self._lose(track)
             if self._search is not None:
-                self._search.finds.result()  # the finder serves one search at a time
+                self._search.found.result()  # the finder serves one search at a time
                 self._search = None
         for track in list(self._tracks.values()):
             if track.follower is None and (resized or frame.time - track.seen_at > MEMORY):
                 del self._tracks[track.id]
 
-    def _look(self, frame: Frame) -> dict[int, Seen]:
-        """Let all landmarkers look at once; return by id who is seen soundly, and looks like themselves."""
+    def _detect(self, frame: Frame) -> dict[int, Seen]:
+        """Let all landmarkers look at once; return by id who is seen well enough, and looks like themselves."""
 
-        def look(track: _Followed) -> Sighting | None:
+        def detect(track: _Followed) -> Detection | None:
             assert track.follower is not None
-            return track.follower.look(frame.image, track.crop, frame.time)
+            return track.follower.detect(frame.image, track.crop, frame.time)
 
         followed = self._followed()
-        sightings: dict[int, Sighting] = {}
-        for track, seen in zip(followed, self._threads.map(look, followed), strict=True):
-            if seen and is_sound(seen, frame.image) and track.surprise(frame.time, seen) < JUMP:
-                sightings[track.id] = seen
+        detections: dict[int, Detection] = {}
+        for track, seen in zip(followed, self._threads.map(detect, followed), strict=True):
+            if seen and is_plausible(seen, frame.image) and track.distance_from_prediction(frame.time, seen) < JUMP:
+                detections[track.id] = seen
                 track.misses = 0
                 track.crop = track.crop.towards(seen.image)
             else:
@@ -202,7 +202,7 @@ class PoseTracker:
                 if track.misses >= PATIENCE:
                     self._lose(track)
         people: dict[int, Seen] = {}
-        for id, one in zip(sightings, observe(frame.image, list(sightings.values())), strict=True):
+        for id, one in zip(detections, observe(frame.image, list(detections.values())), strict=True):
             if self._tracks[id].looks_like(one) or one.covered:
                 people[id] = one
             elif self._tracks[id].doubt():
@@ -219,9 +219,11 @@ class PoseTracker:
         before, self._contests = self._contests, {}
         withheld: set[int] = set()
         for pair in itertools.combinations(sorted(people), 2):
-            if apart(people[pair[0]].sighting.image, people[pair[1]].sighting.image) < SAME:
+            if pose_distance(people[pair[0]].detection.image, people[pair[1]].detection.image) < SAME:
                 self._contests[pair] = before.get(pair, 0) + 1
-                withheld.add(max(pair, key=lambda id: self._tracks[id].surprise(time, people[id].sighting)))
+                withheld.add(
+                    max(pair, key=lambda id: self._tracks[id].distance_from_prediction(time, people[id].detection))
+                )
         contested = set(itertools.chain.from_iterable(self._contests))
         for id, seen in people.items():
             if id not in contested:
@@ -245,42 +247,42 @@ class PoseTracker:
 
     def _begin_search(self, frame: Frame, people: list[Array]) -> _Search:
         squares = views(frame.image)
-        square = squares[next(self._looks) % len(squares)]
-        finds = self._threads.submit(self._finder.find, frame.image, square)
-        return _Search(frame.image, finds, people, self._frame + SEEK_TIME)
+        square = squares[next(self._searches) % len(squares)]
+        found = self._threads.submit(self._finder.find, frame.image, square)
+        return _Search(frame.image, found, people, self._frame + SEEK_TIME)
 
     def _admit(self, search: _Search, frame: Frame, people: dict[int, Seen]) -> None:
-        """Follow the finds that are people lost before, and newcomers, as long as there is room."""
-        sound = [find for find in search.finds.result() if is_sound(find, search.image)]
-        finds = observe(search.image, worth_following(sound))
+        """Follow the detections that are people lost before, and newcomers, as long as there is room."""
+        plausible = [one for one in search.found.result() if is_plausible(one, search.image)]
+        detections = observe(search.image, clear_detections(plausible))
         lost = [track for track in self._tracks.values() if track.follower is None]
-        reunions, newcomers = match(finds, search.people, lost, frame.time)
-        for find, index in reunions:
-            if confirmed := self._confirm(finds[find].sighting, frame, people):
+        recovered, newcomers = match(detections, search.people, lost, frame.time)
+        for row, index in recovered:
+            if confirmed := self._confirm(detections[row].detection, frame, people):
                 follower, seen = confirmed
                 track = lost[index]
                 track.remember(frame.time, seen)
                 track.follow(follower, seen)
                 people[track.id] = seen
-        for find in newcomers:
-            if confirmed := self._confirm(finds[find].sighting, frame, people):
+        for row in newcomers:
+            if confirmed := self._confirm(detections[row].detection, frame, people):
                 follower, seen = confirmed
                 track = _Followed(next(self._ids), frame.time, seen, follower)
                 self._tracks[track.id] = track
                 people[track.id] = seen
 
-    def _confirm(self, find: Sighting, frame: Frame, people: dict[int, Seen]) -> tuple[Follower, Seen] | None:
-        """Put a spare landmarker on a find; return it if it sees the same, and nobody who is followed."""
+    def _confirm(self, detection: Detection, frame: Frame, people: dict[int, Seen]) -> tuple[Follower, Seen] | None:
+        """Put a spare landmarker on a detection; return it if it sees the same, and nobody who is followed."""
         if len(self._followed()) >= self._max_persons:
             return None
         follower = self._spares.popleft().result()
-        seen = follower.look(frame.image, Crop.around(find.image), frame.time, only=_rectangle(find.image))
-        others = [other.sighting for other in people.values()]
+        seen = follower.detect(frame.image, Crop.around(detection.image), frame.time, only=_rectangle(detection.image))
+        others = [other.detection for other in people.values()]
         if (
             seen is not None
-            and is_sound(seen, frame.image)
-            and apart(seen.image, find.image) < CONFIRM
-            and all(apart(seen.image, other.image) >= KNOWN for other in others)
+            and is_plausible(seen, frame.image)
+            and pose_distance(seen.image, detection.image) < CONFIRM
+            and all(pose_distance(seen.image, other.image) >= KNOWN for other in others)
         ):
             return follower, observe(frame.image, [seen, *others])[0]
         self._spares.append(_ready(follower))

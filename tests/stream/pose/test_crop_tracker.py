@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from stream.errors import PoseModelError
-from stream.pose.detection import apart
-from stream.pose.tracker import GAP, MEMORY, PATIENCE, SEEK_EVERY, SEEK_TIME, PoseTracker
+from stream.pose.crop_tracker import GAP, MEMORY, PATIENCE, SEEK_EVERY, SEEK_TIME, CropTracker
+from stream.pose.detection import pose_distance
 from stream.sources.base import Frame
 from vision_fakes import FakeFollower, Place, Play, body
 
@@ -54,7 +54,7 @@ def of(play: Play, name: str) -> FakeFollower:
     return next(
         follower
         for follower in play.stage.followers
-        if not follower.closed and follower._last is not None and apart(follower._last, visible) < 0.01
+        if not follower.closed and follower._last is not None and pose_distance(follower._last, visible) < 0.01
     )
 
 
@@ -284,7 +284,7 @@ class TestTime:
 class TestLife:
     def test_3d_gives_centimetres_around_the_hips(self) -> None:
         scene = Play({"anna": stands(300)})
-        tracker = PoseTracker(scene.stage.make_follower, scene.finder, 1, "3d")
+        tracker = CropTracker(scene.stage.make_follower, scene.finder, 1, "3d")
         pose = tracker.track(Frame(scene.stage.image(0.0), 0.0, 0))[0]
         assert pose.joints.shape == (17, 3)
         np.testing.assert_allclose(pose.joints[11:13].mean(axis=0), 0, atol=1e-4)
@@ -317,7 +317,7 @@ class TestLife:
             raise PoseModelError("no such model")
 
         scene = Play({"anna": stands(300)})
-        tracker = PoseTracker(fail, scene.finder, 2, "2d")
+        tracker = CropTracker(fail, scene.finder, 2, "2d")
         with pytest.raises(PoseModelError):
             tracker.track(Frame(scene.stage.image(0.0), 0.0, 0))
         tracker.close()
