@@ -97,8 +97,8 @@ class Config(SourceFlags):
     with_joints: bool = False
     """Send the joints that go into the tokenizer too, to readers that ask for them, such as the live page."""
     with_picture: bool = False
-    """Send small pictures of the camera or video too, to readers that ask for them. Whoever may read the stream sees
-    the people then."""
+    """Send small pictures of the camera or video too, to readers that ask for them. Anyone who may read the stream then
+    sees the people."""
     log: str | None = None
     """Keep the packets in this SQLite file too, new or begun before. A full or slow disk never stops the stream: the
     log is marked incomplete then and the exit code is 9."""

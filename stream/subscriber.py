@@ -66,7 +66,7 @@ class Config:
     """The producer's public key: a .key file, its 40 characters or a name that python -m stream.keys list shows; by
     default the only one that is allowed."""
     insecure: bool = False
-    """Read from another machine without keys: unencrypted, and from whoever answers there."""
+    """Read from another machine without keys: unencrypted, and from any peer that answers there."""
     stream: str | None = None
     """Read only the stream of this name."""
     track: int | None = None

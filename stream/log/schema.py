@@ -133,7 +133,7 @@ def prepare(database: sqlite3.Connection) -> None:
 def check_kind(database: sqlite3.Connection, path: Path) -> int:
     """Return the version of a log. Raises LogError if the file is no log or of an unknown version."""
     if database.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
-        raise LogError(f"{path} is no token log but some other database: choose another file")
+        raise LogError(f"{path} is not a token log but another database: choose another file")
     version = int(database.execute("PRAGMA user_version").fetchone()[0])
     if version not in READABLE:
         raise LogError(f"{path} is a log of version {version}, this program knows up to {VERSION}: use a new file")
@@ -151,7 +151,7 @@ def failure(path: Path, error: Exception) -> LogError:
     if is_busy(error):
         return LogError(f"{path} is locked by another process: wait until that is done with it, or stop it")
     if isinstance(error, sqlite3.DatabaseError) and "not a database" in str(error):
-        return LogError(f"{path} is no SQLite file: choose another")
+        return LogError(f"{path} is not an SQLite file: choose another")
     if isinstance(error, sqlite3.DatabaseError) and "malformed" in str(error):
         return LogError(f"{path} is damaged and nothing in it can be read: move it away and begin a new file")
     return LogError(f"cannot use {path} as log: {error}: check rights and space of its folder")

@@ -80,7 +80,7 @@ def _fault(path: Path) -> str | None:
             missing = _PARTS - set(bundle.namelist())
     except (zipfile.BadZipFile, OSError) as error:
         return f"is damaged or no pose model ({error})"
-    return f"is no pose model (it lacks {', '.join(sorted(missing))})" if missing else None
+    return f"is not a pose model (it lacks {', '.join(sorted(missing))})" if missing else None
 
 
 def _check_hash(path: Path) -> str | None:

@@ -123,6 +123,6 @@ class LinkKeeper:
             self._hang_ups += 1
             if self._hang_ups >= HANG_UPS:
                 raise RefusedError(
-                    f"whoever is at {self._address} ends every handshake: it has another key than expected, or none; "
+                    f"{self._address} rejects every handshake: its key is not the expected one, or it has none; "
                     "compare python -m stream.keys list there with --server-key here"
                 )

@@ -47,7 +47,7 @@ class Config:
     server_key: str | None = None
     """The producer's public key: a .key file, its 40 characters or a listed name; by default the only one allowed."""
     insecure: bool = False
-    """Read from another machine without keys: unencrypted, and from whoever answers there."""
+    """Read from another machine without keys: unencrypted, and from any peer that answers there."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for values out of range."""

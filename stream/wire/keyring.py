@@ -218,7 +218,7 @@ def parse_public(source: str) -> bytes:
 
 def _load(path: Path) -> tuple[bytes, bytes | None]:
     if path.exists() and not path.is_file():  # such as a pipe, which would never end
-        raise SecurityError(f"{path} is no file: give a .key file as python -m stream.keys new makes it")
+        raise SecurityError(f"{path} is not a file: give a .key file as python -m stream.keys new makes it")
     try:
         public, secret = load_certificate(path)
     except OSError as error:

@@ -200,7 +200,7 @@ def decode_control(frame: bytes) -> Control:
     if topic != control_topic(message.stream):
         raise PacketError(f"topic {topic!r} does not fit stream {message.stream!r}")
     if isinstance(message, Status) and not (math.isfinite(message.uptime) and message.uptime >= 0):
-        raise PacketError(f"uptime {message.uptime} is no time")
+        raise PacketError(f"invalid uptime {message.uptime}")
     if isinstance(message, Status) and not 0 < message.interval <= 3600:
         raise PacketError(f"interval {message.interval}: above 0, at most 3600 seconds")
     return message
@@ -235,7 +235,7 @@ def typed(decoder: msgspec.msgpack.Decoder[T], body: bytes) -> T:
 def _check(packet: Packet) -> None:
     sides = {"px": 3, "cm": 4}[packet.unit]
     if not SLOWEST <= packet.fps <= FASTEST:  # NaN does not lie between them either
-        raise PacketError(f"fps {packet.fps} is no frame rate")
+        raise PacketError(f"invalid fps {packet.fps}")
     if len(packet.box) != sides or not all(map(math.isfinite, packet.box)) or packet.box[-1] <= 0:
         raise PacketError(f"box {list(packet.box)}: {packet.unit} needs {sides} finite numbers, the side above 0")
     if packet.observed >> packet.hop:

@@ -183,7 +183,7 @@ def _check_address(address: str, binds: bool) -> None:
         valid = binds if port == "*" else (not binds) <= int(port) <= 65535
     if not valid:
         example = "tcp://127.0.0.1:5555"
-        raise WireError(f"{address!r} is no address: write tcp://HOST:PORT, such as {example}, or ipc://PATH")
+        raise WireError(f"{address!r} is not a valid address: use tcp://HOST:PORT, such as {example}, or ipc://PATH")
     if binds and address.startswith("ipc://"):
         _check_path(address)
 
@@ -195,7 +195,7 @@ def _check_path(address: str) -> None:
         return
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise WireError(f"{path} is there already and is no socket: choose another address")
+            raise WireError(f"{path} already exists and is not a socket: choose another address")
     except OSError:
         return  # nothing there
     if _answers(path):

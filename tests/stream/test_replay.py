@@ -221,7 +221,7 @@ def test_a_log_with_holes_and_damage_ends_with_its_code(tmp_path: Path, capsys: 
         (["{log}", "--stream", "nobody"], 7, "no packets of stream nobody in"),
         (["{log}", "--from", "99999"], 7, "no packets from 99999 on in"),
         (["nothing.db"], 7, "no log nothing.db"),
-        (["{log}", "--bind", "nowhere"], 6, "'nowhere' is no address"),
+        (["{log}", "--bind", "nowhere"], 6, "'nowhere' is not a valid address"),
     ],
 )
 def test_bad_input_is_one_line_with_its_own_code(

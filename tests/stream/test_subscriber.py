@@ -289,7 +289,7 @@ def test_a_closed_pipe_is_no_failure(start: Start) -> None:
 @pytest.mark.parametrize(
     ("flags", "code", "reason"),
     [
-        (["--connect", "nowhere"], 6, "'nowhere' is no address: write tcp://HOST:PORT"),
+        (["--connect", "nowhere"], 6, "'nowhere' is not a valid address: use tcp://HOST:PORT"),
         (["--log", "/no/such/folder/a.db"], 7, "no folder /no/such/folder"),
         (["--stream", "a/b"], 2, "'a/b' cannot name a stream"),
         (["--track", "-1"], 2, "--track -1"),

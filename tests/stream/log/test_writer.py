@@ -234,7 +234,11 @@ def test_files_that_are_no_log(tmp_path: Path) -> None:
     TokenLog(newer).close()
     with closing(sqlite3.connect(newer)) as database:
         database.executescript("ALTER TABLE packets ADD COLUMN more; PRAGMA user_version = 3")
-    for path, reason in ((text, "is no SQLite file"), (other, "is no token log"), (newer, "is a log of version 3")):
+    for path, reason in (
+        (text, "is not an SQLite file"),
+        (other, "is not a token log"),
+        (newer, "is a log of version 3"),
+    ):
         before = path.read_bytes()
         with pytest.raises(LogError, match=reason):
             TokenLog(path)

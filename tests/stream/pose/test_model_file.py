@@ -125,7 +125,7 @@ def test_what_the_user_names_has_to_be_a_model(
     assert "--pose-model" in message
     assert PUBLISHED in message
     hand = put(tmp_path / "hand.task", bundle("hand_detector.tflite"))
-    assert "no pose model (it lacks pose_detector.tflite" in refusal(path=hand, cache=cache, url=server.url)
+    assert "not a pose model (it lacks pose_detector.tflite" in refusal(path=hand, cache=cache, url=server.url)
     monkeypatch.setenv(VARIABLE, str(put(tmp_path / "cut.task", MODEL[:-100])))
     message = refusal(cache=cache, url=server.url)
     assert VARIABLE in message

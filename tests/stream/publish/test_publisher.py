@@ -189,9 +189,9 @@ def test_waiting_for_a_subscriber_ends() -> None:
     ],
 )
 def test_malformed_addresses(address: str) -> None:
-    with pytest.raises(WireError, match=r"is no address: write tcp://HOST:PORT"):
+    with pytest.raises(WireError, match=r"is not a valid address: use tcp://HOST:PORT"):
         Publisher(address, "demo")
-    with pytest.raises(WireError, match=r"is no address: write tcp://HOST:PORT"):
+    with pytest.raises(WireError, match=r"is not a valid address: use tcp://HOST:PORT"):
         TokenStream(address)
 
 
@@ -201,7 +201,7 @@ def test_a_file_at_an_ipc_path_is_left_alone(tmp_path: Path) -> None:
             path.write_text("precious", encoding="utf-8")
         else:
             path.mkdir()
-        with pytest.raises(WireError, match="is there already and is no socket: choose another address"):
+        with pytest.raises(WireError, match="already exists and is not a socket: choose another address"):
             Publisher(f"ipc://{path}", "demo")
     assert (tmp_path / "tokens.db").read_text(encoding="utf-8") == "precious"
 

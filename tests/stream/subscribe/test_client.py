@@ -225,7 +225,7 @@ def test_latency_is_told_on_one_machine_only() -> None:
 
 def test_a_free_port_is_nothing_to_connect_to() -> None:
     for address in (ANY_PORT, "tcp://127.0.0.1:0"):
-        with pytest.raises(WireError, match="is no address"):
+        with pytest.raises(WireError, match="is not a valid address"):
             TokenStream(address)
 
 

@@ -225,7 +225,7 @@ class TestReader:
                 "unlisted",
                 r"does not list this reader's key: run there: python -m stream\.keys allow '{key}' --name NAME$",
             ),
-            ("wrong server key", "it has another key than expected, or none"),
+            ("wrong server key", "its key is not the expected one, or it has none"),
             ("plain", "lets in listed keys only: read it with --keys DIR and --server-key"),
         ],
     )
