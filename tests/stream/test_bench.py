@@ -13,7 +13,7 @@ from engine import bench
 from engine.errors import KinetokenError
 from engine.measure import startup
 from engine.measure.startup import cold_and_warm, peak_memory
-from engine.measure.timing import FEWEST, ratio, summary, take_turns
+from engine.measure.timing import FEWEST, ratio, summary, time_interleaved
 from engine.measure.work import count_flop
 from engine.spec import load_tokenizer
 from engine.tensorrt import manifest
@@ -23,7 +23,7 @@ from stream.sources.demo import MAX_PEOPLE
 
 def test_everything_takes_turns() -> None:
     said: list[str] = []
-    times = take_turns({name: partial(said.append, name) for name in "abc"}, seconds=0)
+    times = time_interleaved({name: partial(said.append, name) for name in "abc"}, seconds=0)
     assert said == ["a", "b", "c"] * (1 + FEWEST)  # one turn does not count
     assert [len(each) for each in times.values()] == [FEWEST] * 3
 
@@ -74,14 +74,14 @@ def test_a_fresh_process_gives_its_first_tokens_cold_and_warm() -> None:
 
 
 def test_a_process_that_gives_no_tokens_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(KinetokenError, match=r"onnxruntime in int8 ends without tokens.*choose another"):
+    with pytest.raises(KinetokenError, match=r"onnxruntime in int8 exited without tokens.*choose another"):
         cold_and_warm("heatmap2d-f8", "onnxruntime", "int8", people=1)
     monkeypatch.setattr(startup, "_CHILD", "print(1, flush=True); raise SystemExit(3)")
-    with pytest.raises(KinetokenError, match="ends without tokens"):
+    with pytest.raises(KinetokenError, match="exited without tokens"):
         cold_and_warm("heatmap2d-f8", "onnxruntime", "fp32", people=1)
     monkeypatch.setattr(startup, "PATIENCE", 0.5)
     monkeypatch.setattr(startup, "_CHILD", "import time; time.sleep(600)")
-    with pytest.raises(KinetokenError, match="ends without tokens: exit code -9"):
+    with pytest.raises(KinetokenError, match="exited without tokens: exit code -9"):
         cold_and_warm("heatmap2d-f8", "onnxruntime", "fp32", people=1)
 
 
@@ -124,7 +124,7 @@ def test_a_start_that_fails_keeps_what_was_measured(
     assert call(bench, ["--backend", "onnxruntime", "--batch", "1", "--seconds", "0"]) == 0
     printed = capsys.readouterr().out
     assert "| onnxruntime fp32 |" in printed
-    assert "not measured: heatmap2d-f8: start of auto fp32: auto in fp32 ends without tokens: no room" in printed
+    assert "not measured: heatmap2d-f8: start of auto fp32: auto in fp32 exited without tokens: no room" in printed
 
 
 def test_a_file_that_cannot_be_written_is_said_before_measuring(
