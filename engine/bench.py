@@ -28,7 +28,7 @@ from engine.command.messages import say
 from engine.errors import KinetokenError
 from engine.measure.machine import machine
 from engine.measure.startup import Start, cold_and_warm
-from engine.measure.timing import PRODUCT_GFLOP, Timing, products, ratio, summary, take_turns
+from engine.measure.timing import PRODUCT_GFLOP, Timing, products, ratio, summary, time_interleaved
 from engine.measure.work import count_flop
 from engine.sample_windows import usual_added
 from engine.session import BACKENDS, Backend, Decoder, Encoder, open_decoder, open_encoder
@@ -97,7 +97,7 @@ class Figures:
     input_bytes: dict[str, int] = field(default_factory=dict)
 
 
-def contestants(
+def open_sessions(
     tokenizer: TokenizerFiles, backends: Sequence[str], precisions: Sequence[Precision] | None, absent: dict[str, str]
 ) -> dict[tuple[str, Precision], tuple[Encoder, Decoder]]:
     """Open the tokenizer in every backend and precision; note in `absent` what cannot be opened, and why."""
@@ -125,7 +125,7 @@ def bench(
     gflop = count_flop(tokenizer.graph(part), batch) / 1e9
     calls = {f"{backend} {precision}": _stepping(each, batch) for (backend, precision), each in sessions.items()}
     large = products()
-    times = take_turns({**large, **calls}, seconds)
+    times = time_interleaved({**large, **calls}, seconds)
     first = times[next(iter(calls))]
     rows = []
     for backend, precision in sessions:
@@ -280,7 +280,7 @@ def measure(config: Config) -> Figures:
     for tokenizer in tokenizers:
         name = tokenizer.spec.name
         figures.input_bytes[name] = 4 * int(np.prod(tokenizer.spec.input_shape))
-        opened = contestants(tokenizer, backends, config.precision or None, figures.absent)
+        opened = open_sessions(tokenizer, backends, config.precision or None, figures.absent)
         if not opened:
             raise KinetokenError(f"nothing to time: {'; '.join(figures.absent.values())}")
         for n, part in enumerate(PARTS):

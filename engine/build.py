@@ -29,7 +29,7 @@ from engine.session import open_decoder, open_encoder
 from engine.spec import Part, Shapes, TokenizerFiles, check_inputs, check_outputs, load_tokenizer, sha256
 from engine.tensorrt import manifest as manifests
 from engine.tensorrt.compiler import DEFAULT_ARCHITECTURES, architectures, compile_graph
-from engine.tensorrt.library import Flavour, installed
+from engine.tensorrt.library import TensorRtLibrary, installed
 from engine.tensorrt.manifest import PARTS, Manifest, PartManifest, Profile, Tensor
 
 MAX_BATCH = 64
@@ -119,7 +119,7 @@ def build_openvino(tokenizer: TokenizerFiles, precision: Precision, max_batch: i
         say(f"{part}: compiled or found compiled in {time.perf_counter() - start:.1f} s")
 
 
-def _target(wanted: tuple[str, ...]) -> tuple[Flavour, tuple[str, ...], str | None]:
+def _target(wanted: tuple[str, ...]) -> tuple[TensorRtLibrary, tuple[str, ...], str | None]:
     """Return the TensorRT to build with, the compute capabilities, and the GPU it builds for alone, if it does."""
     here = _gpu_here()
     flavours = installed()
@@ -188,7 +188,7 @@ def _calibration(wanted: Wanted) -> str | None:
 def _build_part(
     tokenizer: TokenizerFiles,
     part: Part,
-    flavour: Flavour,
+    flavour: TensorRtLibrary,
     capabilities: tuple[str, ...],
     profile: Profile,
     wanted: Wanted,

@@ -25,10 +25,10 @@ from engine.session import Backend
 from training import markdown
 from training.config import refusing
 from training.evaluation.codecs import open_codec
-from training.evaluation.roundtrip import Codec, DrawingCodec, Sizes, redrawn
+from training.evaluation.roundtrip import Codec, CodecInfo, DrawingCodec, redrawn
 from training.evaluation.sets import Evaluation, figures, run_sets, together
 
-Compared = tuple[Codec | DrawingCodec, Sizes, dict[str, Evaluation]]
+Compared = tuple[Codec | DrawingCodec, CodecInfo, dict[str, Evaluation]]
 
 LOWER_IS_BETTER = ("_error", "l1", "t_std", "bits_per_second", "tokens_per_second")
 HIGHER_IS_BETTER = ("ssim", "psnr", "pck")
@@ -152,13 +152,13 @@ def main(config: Config, stop: threading.Event) -> None:
 
 
 def _draw(found: Sequence[Compared], folder: Path) -> None:
-    from training.report.pictures import comparison, middling
+    from training.report.pictures import comparison, median_track
 
     folder.mkdir(parents=True, exist_ok=True)
     for name, part in found[0][2].items():
         if name == "total":
             continue
-        chosen = middling(part.result.tracks)
+        chosen = median_track(part.result.tracks)
         tracks = [(redrawn(codec, sets[name].result.tracks[chosen]), sizes) for codec, sizes, sets in found]
         file = folder / f"{name.replace('/', '-')}-comparison.png"
         cv2.imwrite(str(file), comparison(tracks, name))

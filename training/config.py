@@ -202,7 +202,7 @@ def save_config(config: object, file: Path) -> None:
     OmegaConf.save(structured, file)
 
 
-def what_counts(config: object) -> dict[str, Any]:
+def result_keys(config: object) -> dict[str, Any]:
     """Return the keys and values of a configuration that its result hangs on."""
     keys = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(config)))
     for section, names in PLACES.items():
@@ -213,7 +213,7 @@ def what_counts(config: object) -> dict[str, Any]:
 
 def different(one: object, other: object) -> dict[str, tuple[Any, Any]]:
     """Return what counts and differs between two configurations, by dotted key."""
-    flat, beside = _flat(what_counts(one)), _flat(what_counts(other))
+    flat, beside = _flat(result_keys(one)), _flat(result_keys(other))
     return {key: (value, beside[key]) for key, value in flat.items() if beside.get(key) != value}
 
 

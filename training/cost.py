@@ -33,7 +33,7 @@ from engine.backends.openvino import has_bfloat16
 from engine.command.cli import need_writable, run
 from engine.measure.machine import machine
 from engine.measure.plot import draw_lines
-from engine.measure.timing import Timing, ratio, summary, take_turns
+from engine.measure.timing import Timing, ratio, summary, time_interleaved
 from engine.measure.work import count_flop
 from engine.session import Backend, Encoder, open_encoder
 from stream.codec.inputs import encoder_inputs
@@ -152,7 +152,7 @@ def measure(configs: Sequence[Named], others: Sequence[Named], seconds: float) -
         scratch = Path(folder)
         found = [plan for each in configs for plan in plans(*each, scratch, ("keypoints", "heatmaps"))]
         found += [plan for each in others for plan in plans(*each, scratch, ("keypoints",))]
-        times = take_turns({str(n): plan.call for n, plan in enumerate(found)}, seconds)
+        times = time_interleaved({str(n): plan.call for n, plan in enumerate(found)}, seconds)
     rows = []
     for plan, mine in zip(found, times.values(), strict=True):
         timing, c = summary(mine), plan.config

@@ -30,7 +30,7 @@ from training.predictive.config import PredictiveTrainConfig, is_predictive
 from training.predictive.config import load_config as load_predictive
 from training.run import distributed as parallel
 from training.run import provenance
-from training.run.batches import Feed, make_sampler
+from training.run.batches import BatchLoader, make_sampler
 from training.run.checkpoint import load_trained, start_from
 from training.run.journal import Journal
 from training.run.stop import stoppable
@@ -57,7 +57,7 @@ def train(config: TrainConfig, folder: Path, resume: bool) -> bool:
     elif config.start_from:
         said = start_from(run.network, config.start_from)
     with ExitStack() as stack:
-        feed = Feed(sampler, config, parallel.rank())
+        feed = BatchLoader(sampler, config, parallel.rank())
         stack.callback(feed.close)
         journal = None
         if leads:

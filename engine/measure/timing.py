@@ -29,7 +29,7 @@ class Timing:
     turns: int
 
 
-def take_turns(calls: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
+def time_interleaved(calls: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
     """Call everything in turn for about `seconds` in all, after one turn that does not count.
 
     Returns the milliseconds of each call by name, in order of time: entry i of all lists belongs to turn i.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import EngineError
-from engine.tensorrt.library import Flavour
+from engine.tensorrt.library import TensorRtLibrary
 from engine.tensorrt.manifest import Profile, Tensor
 
 DEFAULT_ARCHITECTURES = ("8.6", "8.9", "12.0")
@@ -25,7 +25,7 @@ class Compiled:
     outputs: dict[str, Tensor]
 
 
-def architectures(flavour: Flavour) -> tuple[str, ...]:
+def architectures(flavour: TensorRtLibrary) -> tuple[str, ...]:
     """Return the compute capabilities that a flavour can build for without being there, such as "8.9"."""
     members = getattr(flavour.module, "ComputeCapability", None)
     names = [] if members is None else [name for name in members.__members__ if name.startswith("SM")]
@@ -33,7 +33,7 @@ def architectures(flavour: Flavour) -> tuple[str, ...]:
 
 
 def compile_graph(
-    flavour: Flavour,
+    flavour: TensorRtLibrary,
     graph: bytes,
     file: Path,
     profile: Profile,

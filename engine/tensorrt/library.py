@@ -13,7 +13,7 @@ EXTRA = {"tensorrt": "kinetoken[tensorrt]", "tensorrt_rtx": "kinetoken[tensorrt-
 
 
 @dataclass(frozen=True)
-class Flavour:
+class TensorRtLibrary:
     """An installed TensorRT. module: its Python module, untyped; log: where it complains.
 
     TensorRT keeps the first logger that it is given for the whole process, whatever it is given later, so there is one
@@ -59,7 +59,7 @@ def _make_logger(trt: Any) -> Any:
 
 
 @cache
-def load_flavour(name: FlavourName) -> Flavour:
+def load_flavour(name: FlavourName) -> TensorRtLibrary:
     """Import one TensorRT, once.
 
     Raises ModuleNotFoundError where it is not installed, EngineError where it does not load.
@@ -72,7 +72,7 @@ def load_flavour(name: FlavourName) -> Flavour:
         raise EngineError(f"{name} does not load ({error}): pip install '{EXTRA[name]}'") from None
     except (ImportError, OSError, RuntimeError) as error:
         raise EngineError(f"{name} does not load ({error}): pip install '{EXTRA[name]}'") from None
-    return Flavour(name, module.__version__, module)
+    return TensorRtLibrary(name, module.__version__, module)
 
 
 def present() -> bool:
@@ -80,7 +80,7 @@ def present() -> bool:
     return any(importlib.util.find_spec(name) is not None for name in FLAVOURS)
 
 
-def installed() -> list[Flavour]:
+def installed() -> list[TensorRtLibrary]:
     """Return every TensorRT that is installed and loads."""
     found = []
     for name in FLAVOURS:

@@ -21,9 +21,9 @@ from engine.spec import Part, TokenizerFiles
 from engine.state import DeviceState, State, rows
 from engine.tensorrt import cuda_graph
 from engine.tensorrt.cuda import Gpu, gpu
-from engine.tensorrt.library import FLAVOURS, Flavour, installed, present
+from engine.tensorrt.library import FLAVOURS, TensorRtLibrary, installed, present
 from engine.tensorrt.manifest import Here, Manifest, PartManifest, find_engine, load_part
-from engine.tensorrt.state_pool import Slot, Slots
+from engine.tensorrt.state_pool import StatePool, StateSlot
 
 _IN, _OUT = "state.", "new_state."
 
@@ -44,10 +44,10 @@ def open_engine(tokenizer: TokenizerFiles, part: Part, precision: Precision) -> 
     return TensorRtGraph(device, flavours[manifest.flavour], manifest, part, data)
 
 
-class DeviceRows(DeviceState):
+class DeviceBatch(DeviceState):
     """The state of a batch of streams of one TensorRtGraph."""
 
-    def __init__(self, graph: "TensorRtGraph", slots: tuple[Slot, ...]) -> None:
+    def __init__(self, graph: "TensorRtGraph", slots: tuple[StateSlot, ...]) -> None:
         self.graph, self.slots = graph, slots
 
     def __getitem__(self, path: str) -> NDArray[np.float32]:
@@ -62,24 +62,24 @@ class DeviceRows(DeviceState):
         """Return the number of paths."""
         return len(self.graph.states)
 
-    def joined(self, others: Sequence[DeviceState]) -> "DeviceRows":
+    def joined(self, others: Sequence[DeviceState]) -> "DeviceBatch":
         """See `DeviceState.joined`."""
         slots = [*self.slots]
         for other in others:
-            if not isinstance(other, DeviceRows) or other.graph is not self.graph:
+            if not isinstance(other, DeviceBatch) or other.graph is not self.graph:
                 raise ValueError("states of different sessions cannot be joined")
             slots += other.slots
-        return DeviceRows(self.graph, tuple(slots))
+        return DeviceBatch(self.graph, tuple(slots))
 
     def split(self) -> list[DeviceState]:
         """See `DeviceState.split`."""
-        return [DeviceRows(self.graph, (slot,)) for slot in self.slots]
+        return [DeviceBatch(self.graph, (slot,)) for slot in self.slots]
 
 
 class TensorRtGraph:
     """See `engine.backends.base.DeviceGraph`. Raises EngineError where the engine does not load or memory is short."""
 
-    def __init__(self, device: Gpu, flavour: Flavour, manifest: Manifest, part: Part, data: bytes) -> None:
+    def __init__(self, device: Gpu, flavour: TensorRtLibrary, manifest: Manifest, part: Part, data: bytes) -> None:
         self._gpu = device
         about: PartManifest = manifest.parts[part]
         self.inputs: dict[str, tuple[int | None, ...]] = {
@@ -103,12 +103,12 @@ class TensorRtGraph:
         self._steps: dict[tuple[int, int], _Step] = {}
         self._memory: list[Any] = []
         self._closed = False
-        self._slots = Slots(self._row, device.allocate)
+        self._slots = StatePool(self._row, device.allocate)
         self._runtime: Any = None
         self._engine: Any = None
         self.on_host: Arrays = {}
         self._side = 0
-        self._resident: list[weakref.ref[Slot]] = []
+        self._resident: list[weakref.ref[StateSlot]] = []
         device.own(self)
         try:
             with device.active():
@@ -118,7 +118,7 @@ class TensorRtGraph:
             self.close()
             raise
 
-    def _load(self, flavour: Flavour, data: bytes) -> None:
+    def _load(self, flavour: TensorRtLibrary, data: bytes) -> None:
         self._flavour, device = flavour, self._gpu
         flavour.forget()
         self._runtime = flavour.module.Runtime(flavour.log)
@@ -145,10 +145,10 @@ class TensorRtGraph:
         shape, dtype = self._plain[name]
         return int(np.prod(shape)) * dtype.itemsize
 
-    def init_state(self, batch: int) -> DeviceRows:
+    def init_state(self, batch: int) -> DeviceBatch:
         """See `engine.backends.base.DeviceGraph.init_state`."""
         with self._open():
-            return DeviceRows(self, tuple(self._slots.take() for _ in range(batch)))
+            return DeviceBatch(self, tuple(self._slots.take() for _ in range(batch)))
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
         """See `engine.backends.base.Graph.run`. The states go up and come back down."""
@@ -156,11 +156,11 @@ class TensorRtGraph:
         out, new = self.step({name: feeds[name] for name in self._fed}, state)
         return {name: new[name.removeprefix(_OUT)] if name.startswith(_OUT) else out[name] for name in self.outputs}
 
-    def step(self, feeds: Mapping[str, NDArray[Any]], state: State) -> tuple[Arrays, DeviceRows]:
+    def step(self, feeds: Mapping[str, NDArray[Any]], state: State) -> tuple[Arrays, DeviceBatch]:
         """See `engine.backends.base.DeviceGraph.step`."""
         batch = len(feeds["reset"])
         with self._open():
-            moving = state if isinstance(state, DeviceRows) and state.graph is self else self._adopt(state, batch)
+            moving = state if isinstance(state, DeviceBatch) and state.graph is self else self._adopt(state, batch)
             if len(moving.slots) != batch:
                 raise ValueError(f"the state is of {len(moving.slots)} streams, the batch of {batch}")
             if len(set(map(id, moving.slots))) != batch:
@@ -178,7 +178,7 @@ class TensorRtGraph:
                 raise EngineError("the engine was released: open the tokenizer again")
             yield
 
-    def _run(self, feeds: Mapping[str, NDArray[Any]], part: slice, slots: tuple[Slot, ...]) -> Arrays:
+    def _run(self, feeds: Mapping[str, NDArray[Any]], part: slice, slots: tuple[StateSlot, ...]) -> Arrays:
         count = len(slots)
         self._bring(slots)
         bucket = next(size for size in self._buckets if size >= count)
@@ -194,7 +194,7 @@ class TensorRtGraph:
             slot.fresh = False
         return {name: self.on_host[name][:count].copy() for name in self._given}
 
-    def _bring(self, slots: tuple[Slot, ...]) -> None:
+    def _bring(self, slots: tuple[StateSlot, ...]) -> None:
         """Have these streams' states in the working set, in order, and those that were there in their own places."""
         resident = [ref() for ref in self._resident]
         if len(resident) == len(slots) and all(old is new for old, new in zip(resident, slots, strict=True)):
@@ -214,7 +214,7 @@ class TensorRtGraph:
             slot.row = row
         self._resident = [weakref.ref(slot) for slot in slots]
 
-    def _adopt(self, state: State, batch: int) -> DeviceRows:
+    def _adopt(self, state: State, batch: int) -> DeviceBatch:
         """Take in a state of the host, or of another session."""
         slots = tuple(self._slots.take() for _ in range(batch))
         for path, shape in self.states.items():
@@ -226,9 +226,9 @@ class TensorRtGraph:
             self._gpu.wait()
         for slot in slots:
             slot.fresh = False
-        return DeviceRows(self, slots)
+        return DeviceBatch(self, slots)
 
-    def read_state(self, slots: tuple[Slot, ...], path: str) -> NDArray[np.float32]:
+    def read_state(self, slots: tuple[StateSlot, ...], path: str) -> NDArray[np.float32]:
         """Copy one state of these streams to the host: float32 [B, ...]."""
         out = np.zeros((len(slots), *self.states[path]), np.float32)
         with self._open():

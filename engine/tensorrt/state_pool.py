@@ -7,7 +7,7 @@ BLOCK = 16
 """Streams per allocation."""
 
 
-class Slot:
+class StateSlot:
     """One stream's place. row: where its newest state lies in the graph's working set, None where it lies in its place.
 
     fresh: nothing has been written yet, the state is zero. The place is given back when nobody holds it any more.
@@ -25,7 +25,7 @@ class Slot:
         self._free.append(self.number)
 
 
-class Slots:
+class StatePool:
     """The places of one graph. sizes: bytes of one stream's state, by path; allocate: gives memory of the device."""
 
     def __init__(self, sizes: Mapping[str, int], allocate: Callable[[int], Any]) -> None:
@@ -33,15 +33,15 @@ class Slots:
         self._blocks: list[dict[str, Any]] = []
         self._free: list[int] = []
 
-    def take(self) -> Slot:
+    def take(self) -> StateSlot:
         """Return a free place, allocating only where all are taken. Raises EngineError where memory is short."""
         if not self._free:
             start = len(self._blocks) * BLOCK
             self._blocks.append({path: self._allocate(size * BLOCK) for path, size in self._sizes.items()})
             self._free += range(start + BLOCK - 1, start - 1, -1)
-        return Slot(self._free.pop(), self._free)
+        return StateSlot(self._free.pop(), self._free)
 
-    def address(self, slot: Slot, path: str) -> int:
+    def address(self, slot: StateSlot, path: str) -> int:
         """Return where on the device a stream's state lies."""
         block, place = divmod(slot.number, BLOCK)
         return int(self._blocks[block][path]) + place * self._sizes[path]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 from engine.session import open_decoder
 from stream.codec.decode import Motion, StreamDecoder
 from stream.errors import IncompleteLogError, LogError
-from stream.log.schema import TABLES, check_kind, clipped, failure, is_sound, open_to_read
+from stream.log.schema import TABLES, check_kind, checksum_ok, clipped, failure, open_to_read
 from stream.wire.packets import Packet, PacketError, decode
 
 BLOCK = 500
@@ -230,7 +230,7 @@ class LogReader:
 
     def _sound(self, rows: list[Any]) -> Iterator[Logged]:
         for identity, *values in rows:
-            if self._version > 1 and not is_sound(values):
+            if self._version > 1 and not checksum_ok(values):
                 self.damaged[identity] = "it is not what was written"
                 continue
             received, *_, place, _, frame, _ = values

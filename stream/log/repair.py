@@ -16,10 +16,10 @@ from stream.log.schema import (
     TABLES,
     VERSION,
     Value,
+    checksum_ok,
     clipped,
     failure,
     insertion,
-    is_sound,
     open_to_read,
     prepare,
     sync_folder,
@@ -125,7 +125,7 @@ def _damage_inside(database: sqlite3.Connection, size: int) -> str | None:
     for table, columns in TABLES.items():
         rows = f"SELECT id, {', '.join(columns)}, crc FROM {table} ORDER BY id DESC"
         for row in database.execute(rows if whole else f"{rows} LIMIT {NEWEST}"):
-            if not is_sound(row[1:]):
+            if not checksum_ok(row[1:]):
                 return f"row {row[0]} of {table} is not what was written"
     return None
 

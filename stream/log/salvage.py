@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from stream.log.schema import TABLES, Value, is_sound
+from stream.log.schema import TABLES, Value, checksum_ok
 
 MAGIC = b"SQLite format 3\0"
 DEFAULT_PAGE = 4096
@@ -115,7 +115,7 @@ def _rows(
             identity, payload = _cell(page, int.from_bytes(page[at : at + 2], "big"), size, places)
             values = _record(payload)
             table = _TABLE_BY_LENGTH.get(len(values))
-            if table and is_sound(values[1:]):
+            if table and checksum_ok(values[1:]):
                 yield table, identity, values[1:]
         except (Unreadable, IndexError, UnicodeDecodeError):
             continue

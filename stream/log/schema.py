@@ -76,7 +76,7 @@ def with_sum(*values: Value) -> tuple[Value, ...]:
     return (*values, check_sum(values))
 
 
-def is_sound(values: Sequence[Value]) -> bool:
+def checksum_ok(values: Sequence[Value]) -> bool:
     """Whether a row as it was stored, crc last, has the check sum that it had then."""
     return values[-1] == check_sum(values[:-1])
 

@@ -20,7 +20,7 @@ from engine.sample_windows import read_windows
 from engine.spec import TokenizerFiles, load_tokenizer, shipped, write_sums
 from engine.tensorrt import manifest as manifests
 from engine.tensorrt.compiler import DEFAULT_ARCHITECTURES, architectures, compile_graph
-from engine.tensorrt.library import Flavour, load_flavour
+from engine.tensorrt.library import TensorRtLibrary, load_flavour
 from engine.tensorrt.manifest import Profile
 from engine.tensorrt.precision import _half_tensor, halve, load_graph, quantize
 from tokenizer_samples import write_encoder, write_tokenizer
@@ -35,7 +35,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def flavour() -> Flavour:
+def flavour() -> TensorRtLibrary:
     return load_flavour("tensorrt_rtx")
 
 
@@ -80,7 +80,7 @@ def test_shipped_tokenizers_build_and_their_manifests_read_back(
     assert f"precision  {precision}" in said
 
 
-def test_half_precision_is_smaller(cache: Path, flavour: Flavour) -> None:
+def test_half_precision_is_smaller(cache: Path, flavour: TensorRtLibrary) -> None:
     graph, file = load_graph(load_tokenizer("heatmap2d-f8").graph("encoder")), Path("encoder.onnx")
     sizes = [
         len(compile_graph(flavour, each.SerializeToString(), file, Profile(1, 1, 2), ("8.9",), 64, None).data)
@@ -173,7 +173,7 @@ def test_without_a_place_for_engines_what_needs_none_goes_on(
     assert "cannot create the cache of compiled graphs" in capsys.readouterr().err
 
 
-def test_one_tensorrt_has_one_logger_for_the_whole_process(sample: TokenizerFiles, flavour: Flavour) -> None:
+def test_one_tensorrt_has_one_logger_for_the_whole_process(sample: TokenizerFiles, flavour: TensorRtLibrary) -> None:
     # It calls the first one for ever: another that took its place, and went, would be called after its end.
     assert load_flavour("tensorrt_rtx") is flavour
     flavour.log.log(flavour.module.ILogger.ERROR, "of  something\nelse")
@@ -214,7 +214,7 @@ def test_openvino_fills_its_cache(sample: TokenizerFiles, cache: Path, capsys: p
     assert "decoder: compiled" in capsys.readouterr().out
 
 
-def test_architectures_are_those_the_library_knows(flavour: Flavour) -> None:
+def test_architectures_are_those_the_library_knows(flavour: TensorRtLibrary) -> None:
     assert set(DEFAULT_ARCHITECTURES) <= set(architectures(flavour))
     assert "9.0" not in architectures(flavour)
 
@@ -278,7 +278,7 @@ def test_bfloat16_is_rounded_to_even() -> None:
     np.testing.assert_array_equal(numpy_helper.to_array(tensor).astype(np.float32)[:3], [1.0, 1.0, 1.015625])
 
 
-def test_int8_has_symmetric_scales_and_leaves_the_first_products(tmp_path: Path, flavour: Flavour) -> None:
+def test_int8_has_symmetric_scales_and_leaves_the_first_products(tmp_path: Path, flavour: TensorRtLibrary) -> None:
     tokenizer = load_tokenizer("heatmap2d-f8")
     graph = load_graph(tokenizer.graph("encoder"))
     feeds = feeds_of(tokenizer, "encoder")

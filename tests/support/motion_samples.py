@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from stream.motion.clips import Clip, Mask
 from stream.motion.skeleton import FROM_PANOPTIC19, Array
 from stream.sources.demo import demo_pose
-from training.evaluation.roundtrip import Sizes
+from training.evaluation.roundtrip import CodecInfo
 
 
 class Echo:
@@ -41,9 +41,9 @@ PLAIN = {
 """An augmentation that leaves bodies as they are."""
 
 
-def sizes(dims: int = 2, hop: int = 8, grid: int = 32) -> Sizes:
+def sizes(dims: int = 2, hop: int = 8, grid: int = 32) -> CodecInfo:
     """Sizes of an Echo."""
-    return Sizes("echo", dims, hop, grid, 2.0, 4, 30.0)
+    return CodecInfo("echo", dims, hop, grid, 2.0, 4, 30.0)
 
 
 def walk(frames: int = 70, fps: float = 30.0, who: int = 0, measured: Mask | None = None) -> Clip:

@@ -12,7 +12,7 @@ from engine.spec import TokenizerFiles, sha256
 from engine.tensorrt import cuda
 from engine.tensorrt import manifest as manifests
 from engine.tensorrt import runtime as tensorrt
-from engine.tensorrt.library import Flavour
+from engine.tensorrt.library import TensorRtLibrary
 from engine.tensorrt.manifest import Manifest, Tensor
 from engine.tensorrt.precision import load_graph
 from gpu_fakes import FakeDriver, FakeGraph, fake_tensorrt
@@ -80,7 +80,7 @@ def install(monkeypatch: pytest.MonkeyPatch, driver: FakeDriver) -> None:
     def open_fake() -> cuda.Gpu:
         return cuda.Gpu(driver)
 
-    flavour = Flavour("tensorrt", "10.9", fake_tensorrt(driver))
+    flavour = TensorRtLibrary("tensorrt", "10.9", fake_tensorrt(driver))
     monkeypatch.setattr(cuda, "_found", [])
     monkeypatch.setattr(cuda, "_open", open_fake)
     monkeypatch.setattr(tensorrt, "installed", lambda: [flavour])

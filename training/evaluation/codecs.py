@@ -11,7 +11,7 @@ from stream.codec.encode import encode_step
 from stream.codec.inputs import decoder_inputs, padded
 from stream.codec.rate import FULL, Rate
 from stream.motion.skeleton import Array
-from training.evaluation.roundtrip import Codec, DrawingCodec, Sizes, Tokens, sizes_of
+from training.evaluation.roundtrip import Codec, CodecInfo, DrawingCodec, Tokens, codec_info
 from training.run.folder import is_run
 
 
@@ -44,7 +44,7 @@ class EngineCodec:
         return padded(ids, spec.token_grid[0]), np.concatenate(joints)[None]
 
 
-def open_codec(what: str | Path, backend: Backend = "auto") -> tuple[Codec | DrawingCodec, Sizes]:
+def open_codec(what: str | Path, backend: Backend = "auto") -> tuple[Codec | DrawingCodec, CodecInfo]:
     """Open an exported tokenizer or a training run.
 
     Raises TokenizerError where it is neither or cannot be run.
@@ -55,4 +55,4 @@ def open_codec(what: str | Path, backend: Backend = "auto") -> tuple[Codec | Dra
         return open_run(Path(what))
     tokenizer = load_tokenizer(what)
     codec = EngineCodec(open_encoder(tokenizer, backend), open_decoder(tokenizer, backend))
-    return codec, sizes_of(tokenizer.spec)
+    return codec, codec_info(tokenizer.spec)

@@ -9,7 +9,7 @@ from torch import Tensor
 from stream.motion.clock import FPS
 from stream.motion.skeleton import Array, J
 from training.config import load_config
-from training.evaluation.roundtrip import Drawn, Sizes, Tokens, combined
+from training.evaluation.roundtrip import CodecInfo, Drawn, Tokens, combined
 from training.model.config import ModelConfig
 from training.model.heatmaps import draw_maps
 from training.model.tokenizer import Reconstruction, TokenizerNetwork
@@ -78,7 +78,7 @@ def _pictures_decoded(out: Reconstruction, frames: int, config: ModelConfig) -> 
     return np.concatenate(list(np.concatenate(drawn, axis=2)), axis=1)
 
 
-def open_run(folder: Path) -> tuple[NetworkCodec, Sizes]:
+def open_run(folder: Path) -> tuple[NetworkCodec, CodecInfo]:
     """Open the network of a training run as it was last saved.
 
     Raises TokenizerError where that is damaged or has no codebook yet.
@@ -89,7 +89,7 @@ def open_run(folder: Path) -> tuple[NetworkCodec, Sizes]:
         network.cuda()
     c = network.config
     name = load_config(folder / "config.yaml", []).name
-    return NetworkCodec(network), Sizes(name, c.dims, c.packet, c.grid, c.sigma, c.vocabulary, FPS, views=c.views)
+    return NetworkCodec(network), CodecInfo(name, c.dims, c.packet, c.grid, c.sigma, c.vocabulary, FPS, views=c.views)
 
 
 class JointCodec:

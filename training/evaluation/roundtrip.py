@@ -195,7 +195,7 @@ def long_enough(clips: Iterable[Clip], hop: int) -> list[Clip]:
 
 
 @dataclass(frozen=True)
-class Sizes:
+class CodecInfo:
     """What an evaluation needs to know of a codec, as in `TokenizerSpec`. hop: frames that it takes at once."""
 
     name: str
@@ -208,10 +208,10 @@ class Sizes:
     views: int = 1
 
 
-def sizes_of(spec: TokenizerSpec) -> Sizes:
-    """Return the sizes of an exported tokenizer."""
+def codec_info(spec: TokenizerSpec) -> CodecInfo:
+    """Return what an evaluation needs to know of an exported tokenizer."""
     drawn = (PICTURE_GRID, PICTURE_SIGMA) if spec.predictive else (spec.grid, spec.sigma)
-    return Sizes(spec.label, spec.dims, spec.hop, *drawn, spec.vocabulary, spec.fps)
+    return CodecInfo(spec.label, spec.dims, spec.hop, *drawn, spec.vocabulary, spec.fps)
 
 
 def combined(keypoints: Array, grid: int, sigma: float) -> Array:

@@ -13,13 +13,13 @@ from training.evaluation import metrics
 from training.evaluation.progress import shown
 from training.evaluation.roundtrip import (
     Codec,
+    CodecInfo,
     DrawingCodec,
     Result,
-    Sizes,
     Track,
     long_enough,
     run_clip,
-    sizes_of,
+    codec_info,
     windows,
 )
 
@@ -35,14 +35,14 @@ class Evaluation:
     faults: Sequence[str] = ()
 
 
-def figures(of: Result | Evaluation, sizes: Sizes | TokenizerSpec) -> dict[str, float]:
+def figures(of: Result | Evaluation, sizes: CodecInfo | TokenizerSpec) -> dict[str, float]:
     """Return the figures of a set of recordings by plain names, as `training.evaluation.metrics` defines them.
 
     Lengths are in cm or, `joint_error_px`, in pixels of the heatmap; joints that did not go in are not judged, and
     figures of joints are missing where only heatmaps come out. Pictures are judged in windows of 64 frames: those that
     a run's network decodes itself, and of an exported tokenizer Gaussians at the joints that it decodes.
     """
-    sizes = sizes_of(sizes) if isinstance(sizes, TokenizerSpec) else sizes
+    sizes = codec_info(sizes) if isinstance(sizes, TokenizerSpec) else sizes
     if isinstance(of, Result):
         of = Evaluation(of, [row for track in of.tracks for row in picture_rows(track, sizes)])
     tracks = of.result.tracks
@@ -57,7 +57,7 @@ def figures(of: Result | Evaluation, sizes: Sizes | TokenizerSpec) -> dict[str, 
     }
 
 
-def _joint_figures(tracks: Sequence[Track], sizes: Sizes) -> dict[str, float]:
+def _joint_figures(tracks: Sequence[Track], sizes: CodecInfo) -> dict[str, float]:
     errors = [track.errors_cm for track in tracks]
     cm = np.concatenate([e[t.known] for e, t in zip(errors, tracks, strict=True)])
     px = np.concatenate([(e / t.side)[t.known] * sizes.grid for e, t in zip(errors, tracks, strict=True)])
@@ -82,14 +82,14 @@ def _moved(track: Track, order: int, fps: float) -> metrics.Floats:
     return np.asarray(errors[known])
 
 
-def picture_rows(track: Track, sizes: Sizes) -> list[dict[str, float]]:
+def picture_rows(track: Track, sizes: CodecInfo) -> list[dict[str, float]]:
     """Return the figures of a recording's pictures, window by window."""
     return [metrics.picture_metrics(*pair) for pair in windows(track, sizes.grid, sizes.sigma)]
 
 
 def run_sets(
     codec: Codec | DrawingCodec,
-    sizes: Sizes,
+    sizes: CodecInfo,
     data: Sequence[Path],
     every: int = 1,
     pictures: bool = True,

@@ -11,7 +11,7 @@ from stream.motion.clock import FPS
 from stream.motion.drawing import INK, PAPER, Image
 from stream.motion.heatmap import planes_of
 from stream.motion.skeleton import BONES, Array
-from training.evaluation.roundtrip import Codec, DrawingCodec, Sizes, Track, combined, decoded_keypoints, redrawn
+from training.evaluation.roundtrip import Codec, CodecInfo, DrawingCodec, Track, combined, decoded_keypoints, redrawn
 from training.evaluation.sets import Evaluation
 
 CELL = 128
@@ -28,7 +28,7 @@ PLANE_NAMES = ("front", "side", "above")
 def draw_evaluation(
     codec: Codec | DrawingCodec,
     sets: dict[str, Evaluation],
-    sizes: Sizes,
+    sizes: CodecInfo,
     folder: Path,
     run: Path | None = None,
     videos: bool = True,
@@ -46,7 +46,7 @@ def draw_evaluation(
     for name, part in sets.items():
         stem = name.replace("/", "-")
         if name != "total":
-            track = redrawn(codec, part.result.tracks[middling(part.result.tracks)])
+            track = redrawn(codec, part.result.tracks[median_track(part.result.tracks)])
             title = f"{sizes.name}: {track.name} of {name}"
             files.append(folder / f"{stem}-strip.png")
             cv2.imwrite(str(files[-1]), strip(track, sizes, title))
@@ -60,14 +60,14 @@ def draw_evaluation(
     return [*files, curves] if curves else files
 
 
-def middling(tracks: Sequence[Track]) -> int:
+def median_track(tracks: Sequence[Track]) -> int:
     """Return the number of the recording of the median error among those of three seconds or more (else among all)."""
     long = [n for n, track in enumerate(tracks) if track.seconds >= 3] or list(range(len(tracks)))
     errors = [float(np.nan_to_num(tracks[n].errors_cm[tracks[n].known]).mean()) for n in long]
     return long[int(np.argsort(errors)[len(errors) // 2])]
 
 
-def strip(track: Track, sizes: Sizes, title: str, columns: int = 8) -> Image:
+def strip(track: Track, sizes: CodecInfo, title: str, columns: int = 8) -> Image:
     """Draw moments of a recording side by side: what went in, what came out and the difference, for each plane."""
     moments = np.linspace(0, len(track.truth) - 1, columns).astype(int)
     planes = _planes(track, sizes, moments)
@@ -84,7 +84,7 @@ def strip(track: Track, sizes: Sizes, title: str, columns: int = 8) -> Image:
     return np.concatenate([_text(width, HEADER, title), times, *rows])
 
 
-def comparison(tracks: Sequence[tuple[Track, Sizes]], title: str, columns: int = 8) -> Image:
+def comparison(tracks: Sequence[tuple[Track, CodecInfo]], title: str, columns: int = 8) -> Image:
     """Draw moments of one recording by several tokenizers: what went in, then what came out of each and how it is off.
 
     3D is seen from the front.
@@ -105,7 +105,7 @@ def comparison(tracks: Sequence[tuple[Track, Sizes]], title: str, columns: int =
     return np.concatenate(lines)
 
 
-def video(track: Track, sizes: Sizes, seconds: float = 10.0) -> list[Image]:
+def video(track: Track, sizes: CodecInfo, seconds: float = 10.0) -> list[Image]:
     """Draw the frames of a recording's first seconds: per plane what went in, what came out and the difference."""
     moments = np.arange(min(len(track.truth), int(seconds * FPS)))
     planes = _planes(track, sizes, moments)
@@ -131,7 +131,7 @@ def write_video(file: Path, frames: Sequence[Image]) -> None:
         writer.release()
 
 
-def _planes(track: Track, sizes: Sizes, moments: NDArray[np.integer]) -> list[tuple[str, list[list[Image]]]]:
+def _planes(track: Track, sizes: CodecInfo, moments: NDArray[np.integer]) -> list[tuple[str, list[list[Image]]]]:
     """Return for each plane its name and the three rows of pictures at these moments."""
     out = decoded_keypoints(track)
     if track.maps is not None:

@@ -12,7 +12,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from stream.motion.skeleton import BONES, JOINTS
 from training.evaluation.metrics import entropy
 from training.evaluation.rate_distortion import Point
-from training.evaluation.roundtrip import Sizes, Tokens, Track
+from training.evaluation.roundtrip import CodecInfo, Tokens, Track
 from training.run.folder import read_log
 
 STANDING = np.array(
@@ -24,7 +24,7 @@ STANDING = np.array(
 """A body to draw on, seen from the front: [17, 2] in cm, up."""
 
 
-def body(tracks: Sequence[Track], sizes: Sizes, title: str, file: Path) -> Path:
+def body(tracks: Sequence[Track], sizes: CodecInfo, title: str, file: Path) -> Path:
     """Draw the mean error of every joint on a standing body."""
     count = len(JOINTS)
     known = np.concatenate([track.known.reshape(-1, count) for track in tracks])
@@ -60,7 +60,7 @@ def body(tracks: Sequence[Track], sizes: Sizes, title: str, file: Path) -> Path:
     return file
 
 
-def codebook(tokens: Tokens, sizes: Sizes, title: str, file: Path) -> Path:
+def codebook(tokens: Tokens, sizes: CodecInfo, title: str, file: Path) -> Path:
     """Draw how often each id of each level is used, and the bits that each place of the token grid says.
 
     The levels' grids stand side by side.

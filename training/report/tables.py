@@ -10,7 +10,7 @@ from typing import Any, cast
 from omegaconf import OmegaConf
 
 from engine.spec import load_tokenizer, sha256
-from training.config import TrainConfig, over_bases, typed, what_counts
+from training.config import TrainConfig, over_bases, result_keys, typed
 from training.run.folder import is_run
 
 OF_THE_PAGE = ("row", "published", "tokenizer", "probe", "pictures")
@@ -116,7 +116,7 @@ def weights_of(what: str) -> str:
 
 def _digest(config: TrainConfig | None, tokenizer: str, sweep: SweepConfig, probed: bool, pictured: bool) -> str:
     """Return what tells whether a result still belongs to its row."""
-    keys: dict[str, Any] = what_counts(config) if config else {"tokenizer": weights_of(tokenizer)}
+    keys: dict[str, Any] = result_keys(config) if config else {"tokenizer": weights_of(tokenizer)}
     if config and config.start_from:
         keys["start_from"] = weights_of(config.start_from)
     keys["evaluated"] = [sweep.every, sweep.evaluate, sweep.probe if probed else [], pictured]

@@ -14,7 +14,7 @@ from training.data.dataset import read_clips
 from training.data.windows import WindowSampler
 
 
-class Feed:
+class BatchLoader:
     """Gives step after step its windows, which depend on seed, step and process only.
 
     waited: seconds that `take` had to wait for a batch.

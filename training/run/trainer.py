@@ -39,7 +39,7 @@ def make_optimisers(network: TokenizerNetwork, config: TrainConfig) -> list[torc
 
 
 class Batches(Protocol):
-    """Where the windows of a step come from, as `training.run.batches.Feed`."""
+    """Where the windows of a step come from, as `training.run.batches.BatchLoader`."""
 
     def take(self, step: int) -> tuple[Tensor, Tensor]:
         """Return keypoints [B, T, V * J, D + 1] and truth [B, T, V * J, D] of a step."""

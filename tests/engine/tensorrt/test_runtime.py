@@ -20,7 +20,7 @@ from engine.spec import TokenizerFiles, load_tokenizer, shipped
 from engine.state import DeviceState, join, split
 from engine.tensorrt import cuda, cuda_graph
 from engine.tensorrt import runtime as tensorrt
-from engine.tensorrt.library import Flavour
+from engine.tensorrt.library import TensorRtLibrary
 from engine.tensorrt.state_pool import BLOCK
 from engine.verify import verify
 from gpu_fakes import FakeGraph, fake_tensorrt
@@ -231,7 +231,7 @@ def test_after_warming_up_a_live_step_prepares_nothing(rig: Rig, tokenizer: Toke
 
 
 def test_both_flavours_run(rig: Rig, tokenizer: TokenizerFiles, monkeypatch: pytest.MonkeyPatch) -> None:
-    flavour = Flavour("tensorrt_rtx", "1.7", fake_tensorrt(rig.driver, rtx=True))
+    flavour = TensorRtLibrary("tensorrt_rtx", "1.7", fake_tensorrt(rig.driver, rtx=True))
     monkeypatch.setattr(tensorrt, "installed", lambda: [flavour])
     rig.change(flavour="tensorrt_rtx", version="1.7", gpu=None, capabilities=("8.6", "8.9"))
     verdict = verify(tokenizer, "tensorrt", "fp32", short(tokenizer), batches=(2,))

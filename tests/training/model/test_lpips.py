@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from training.model.lpips import METRIC, NETWORK, Perceptual, pictures
-from training.run.batches import Feed, make_sampler
+from training.run.batches import BatchLoader, make_sampler
 from training.run.trainer import Run
 from training_samples import small_config, write_recordings
 
@@ -76,7 +76,7 @@ def test_a_run_learns_by_it(weights: Path, tmp_path: Path) -> None:
     recordings = write_recordings(tmp_path)
     changes = ["losses.perceptual=0.5", f"losses.perceptual_weights={weights}"]
     plain, seeing = (small_config(tmp_path / "small.yaml", recordings, *more) for more in ([], changes))
-    feed = Feed(make_sampler(plain), plain)
+    feed = BatchLoader(make_sampler(plain), plain)
     one, other = Run(plain, tmp_path / "one"), Run(seeing, tmp_path / "other")
     for step in range(2):
         without, terms = one.advance(feed), other.advance(feed)

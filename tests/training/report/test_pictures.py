@@ -68,8 +68,8 @@ def test_the_recording_of_middling_error_is_shown() -> None:
     codecs = [Echo(8, off) for off in (0.0, 0.03, 0.01, 0.02, 0.5)]
     lengths = (120, 120, 120, 120, 20)  # the last is too short to be shown
     tracks = [run_clips(c, people(1, n), 2, 8).tracks[0] for c, n in zip(codecs, lengths, strict=True)]
-    assert figures.middling(tracks) in (2, 3)
-    assert figures.middling(tracks[:3]) == 2
+    assert figures.median_track(tracks) in (2, 3)
+    assert figures.median_track(tracks[:3]) == 2
 
 
 def test_several_tokenizers_are_drawn_below_each_other() -> None:

@@ -10,7 +10,7 @@ from commands import call
 from training import train as command
 from training.config import TrainConfig
 from training.run import distributed as parallel
-from training.run.batches import Feed, make_sampler
+from training.run.batches import BatchLoader, make_sampler
 from training.run.trainer import Run
 from training_samples import ADVERSARY, SMALL, small_config, write_config, write_recordings
 
@@ -23,7 +23,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def steps(config: TrainConfig, folder: Path) -> None:
     """Take all steps in this process and leave its networks and its first batch in the folder."""
     torch.set_num_threads(1)
-    feed = Feed(make_sampler(config), config, parallel.rank())
+    feed = BatchLoader(make_sampler(config), config, parallel.rank())
     first, _ = feed.take(0)
     run = Run(config, folder)
     for _ in range(config.optim.steps):

@@ -27,7 +27,7 @@ from training.evaluation.network_codec import JointCodec
 from training.evaluation.roundtrip import run_clips
 from training.evaluation.validation import look, read_sets
 from training.export import export
-from training.run.batches import Feed, make_sampler
+from training.run.batches import BatchLoader, make_sampler
 from training.run.checkpoint import build, load_network, load_trained, start_from
 from training.run.throughput import flop_per_sample, peak
 from training.run.trainer import Run, learning_rate, temperature
@@ -46,14 +46,14 @@ def config(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainC
 
 
 @pytest.fixture
-def feed(config: TrainConfig) -> Iterator[Feed]:
-    feed = Feed(make_sampler(config), config)
+def feed(config: TrainConfig) -> Iterator[BatchLoader]:
+    feed = BatchLoader(make_sampler(config), config)
     yield feed
     feed.close()
 
 
 def test_a_resumed_run_goes_on_to_the_same_losses_adversary_and_all(
-    config: TrainConfig, feed: Feed, tmp_path: Path
+    config: TrainConfig, feed: BatchLoader, tmp_path: Path
 ) -> None:
     run = Run(config, tmp_path)
     for _ in range(4):  # across the steps at which adversary and codebook are switched on
@@ -69,7 +69,7 @@ def test_a_resumed_run_goes_on_to_the_same_losses_adversary_and_all(
 
 @pytest.mark.timeout(1200)  # the compiler itself takes a minute on a machine at rest
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch compiles for the CPU with g++, which is absent")
-def test_a_compiled_network_takes_the_same_steps(config: TrainConfig, feed: Feed, tmp_path: Path) -> None:
+def test_a_compiled_network_takes_the_same_steps(config: TrainConfig, feed: BatchLoader, tmp_path: Path) -> None:
     if locale.getencoding().lower() != "utf-8":
         pytest.skip("torch reads sources of its own as the locale says, which fails")
     plain = dataclasses.replace(config, optim=dataclasses.replace(config.optim, bfloat16=False))
@@ -90,7 +90,7 @@ def test_ctrl_c_ends_the_step_and_a_resumed_run_ends_as_if_nothing_had_been(
     assert train(config, tmp_path / "whole", resume=False)
     advance = Run.advance
 
-    def interrupted(run: Run, feed: Feed) -> dict[str, torch.Tensor]:
+    def interrupted(run: Run, feed: BatchLoader) -> dict[str, torch.Tensor]:
         if run.step == 4:
             os.kill(os.getpid(), signal.SIGINT)
         return advance(run, feed)
@@ -128,7 +128,7 @@ def test_before_its_codebook_begins_a_run_is_looked_at_and_not_judged(
     optim = dataclasses.replace(config.optim, steps=6, plain_steps=5)
     early = dataclasses.replace(config, optim=optim, validate_every=2)
     run = Run(early, tmp_path / "run")
-    feed = Feed(make_sampler(early), early)
+    feed = BatchLoader(make_sampler(early), early)
     run.advance(feed)
     before = {name: value.clone() for name, value in run.network.state_dict().items()}
     assert look(run.network, read_sets(early))["single"]["vocabulary_used"] == 1
@@ -210,7 +210,7 @@ def test_a_run_keeps_its_log_data_and_code_and_moving_pictures(config: TrainConf
     assert load_config(tmp_path / "run" / "config.yaml", []) == config
 
 
-def test_the_loss_falls(config: TrainConfig, feed: Feed, tmp_path: Path) -> None:
+def test_the_loss_falls(config: TrainConfig, feed: BatchLoader, tmp_path: Path) -> None:
     optim = dataclasses.replace(config.optim, steps=80, plain_steps=80, rate=5e-3)
     adversary = dataclasses.replace(config.adversary, weight=0.0)
     run = Run(dataclasses.replace(config, optim=optim, adversary=adversary), tmp_path)
@@ -250,8 +250,8 @@ def test_a_run_is_exported_and_evaluated(config: TrainConfig, recordings: Path, 
 def test_batches_depend_on_seed_step_and_process_only(config: TrainConfig) -> None:
     sampler = make_sampler(config)
     busier = dataclasses.replace(config, data=dataclasses.replace(config.data, workers=3))
-    feeds = [Feed(sampler, config), Feed(sampler, busier)]
-    other = Feed(sampler, config, process=1)
+    feeds = [BatchLoader(sampler, config), BatchLoader(sampler, busier)]
+    other = BatchLoader(sampler, config, process=1)
     for step in (0, 1, 5, 2):
         one, same = (feed.take(step) for feed in feeds)
         torch.testing.assert_close(one, same, rtol=0, atol=0)
