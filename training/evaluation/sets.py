@@ -17,9 +17,9 @@ from training.evaluation.roundtrip import (
     DrawingCodec,
     Result,
     Track,
+    codec_info,
     long_enough,
     run_clip,
-    codec_info,
     windows,
 )
 
