@@ -160,7 +160,7 @@ def test_a_damaged_file_is_named(copy: Path, file: str) -> None:
 
 def test_a_missing_file_is_named(copy: Path) -> None:
     (copy / "decoder.onnx").unlink()
-    with pytest.raises(TokenizerError, match=r"no whole tokenizer: decoder\.onnx missing"):
+    with pytest.raises(TokenizerError, match=r"not a complete tokenizer: decoder\.onnx missing"):
         load_tokenizer(copy)
 
 

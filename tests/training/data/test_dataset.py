@@ -119,7 +119,7 @@ def test_a_damaged_or_unwritable_cache_loses_nothing(
     (tmp_path / "taken").write_text("no folder", encoding="utf-8")
     (clip,) = MotionDataset.read(file, tmp_path / "taken").clips
     np.testing.assert_array_equal(clip.joints, expected)
-    assert "cannot keep" in caplog.text
+    assert "cannot cache" in caplog.text
 
 
 def test_many_clips_of_a_shard_keep_their_names_and_contents(tmp_path: Path, cache: Path) -> None:
