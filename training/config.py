@@ -49,7 +49,7 @@ class DataConfig:
     validate: list[str] = field(default_factory=list)
     hops: int = 5  # per window of a causal network; others take model.window
     batch: int = 8  # windows per step and device
-    workers: int = 1  # threads that draw windows ahead; 0: drawn in between
+    workers: int = 1  # threads, of a predictive run processes, that draw windows ahead; 0: drawn in between
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 

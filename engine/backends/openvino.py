@@ -112,7 +112,13 @@ def request(model: Any, precision: str = "f32") -> Any:
 def hints(precision: str) -> dict[str, str]:
     """Return how to compile for short latency, in f32 or bf16."""
     # Threads tied to cores would wait for whatever else runs there: pose estimation, or another producer tied likewise.
-    return {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision, "ENABLE_CPU_PINNING": "NO"}
+    # Nor are activations rounded to bytes where weights are stored as bytes, as OpenVINO would: ids have to be exact.
+    return {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": precision,
+        "ENABLE_CPU_PINNING": "NO",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+    }
 
 
 def has_bfloat16() -> bool:

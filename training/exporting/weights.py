@@ -73,6 +73,8 @@ def share_weights(
             if not name:
                 name = plain[key] = f"graph.{initializer.name}.{len(tensors)}"
                 tensors[name] = torch.from_numpy(data.copy())
+            if tensors[name].dtype == torch.int8 and key in plain:
+                _refuse_factor(model.graph, initializer.name, name)
             pointers += _restore(model.graph, initializer, name, tensors, transpose=key not in plain)
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, weights)
     weights.chmod(0o644)
@@ -80,6 +82,16 @@ def share_weights(
     for model, file in zip(models, files, strict=True):
         file.write_bytes(model.SerializeToString())
         onnx.checker.check_model(str(file))
+
+
+def _refuse_factor(graph: onnx.GraphProto, initializer: str, name: str) -> None:
+    """Raise ValueError where bytes would be the second factor of a product as they are stored, [in, out].
+
+    Their scales are then along the sum, which OpenVINO 2026.4 computes wrongly. `torch.nn.functional.linear` has them
+    along the outputs.
+    """
+    if any(node.op_type == "MatMul" and initializer in node.input[1:] for node in graph.node):
+        raise ValueError(f"{name} is stored as bytes with a scale per input: keep it as [out, in], for F.linear")
 
 
 def _stored(name: str, tensor: Tensor, form: Form) -> dict[str, Tensor]:

@@ -48,9 +48,10 @@ def begin(network: PredictiveNetwork, sampler: WindowSampler, config: Predictive
     (*_, codec) = fitted(batch_of(recordings[::EVERY], c.hop), STEPS)
     p = c.coordinates
     network.mean[:p], network.mean[p:] = torch.from_numpy(codec.mean).float(), PRESENCE
-    weights = network.linear.view(c.past, c.size, c.size)
-    weights[:PAST, :p, :p] = torch.from_numpy(codec.weights.reshape(PAST, p, p)).float()
-    weights[0, p:, p:] = torch.eye(J)
+    weights = network.linear.view(c.size, c.past, c.size)
+    fitted_weights = torch.from_numpy(codec.weights.reshape(PAST, p, p)).float()
+    weights[:p, :PAST, :p] = fitted_weights.permute(2, 0, 1)
+    weights[p:, 0, p:] = torch.eye(J)
     fill_codebooks(network, sampler, config)
 
 

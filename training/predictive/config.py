@@ -82,6 +82,8 @@ class PredictiveOptimConfig:
     coarse: float = 0.5  # weight of the error with fewer levels
     unaided: float = 1.0  # weight of the error of the forecast
     anchor: float = 0.1  # weight of the error of the anchor
+    beam: int = 2  # choices that the search follows; live it follows more
+    device: str = "auto"  # a GPU where there is one
     bfloat16: bool = True
     threads: int = 0  # 0: as many as the machine has
 
@@ -98,7 +100,7 @@ class PredictiveTrainConfig:
     save_every: int = 250
     validate_every: int = 1000
     model: PredictiveConfig = field(default_factory=PredictiveConfig)
-    data: DataConfig = field(default_factory=lambda: DataConfig(hops=6, batch=192))
+    data: DataConfig = field(default_factory=lambda: DataConfig(hops=6, batch=192, workers=0))
     optim: PredictiveOptimConfig = field(default_factory=PredictiveOptimConfig)
 
     def check(self) -> None:
@@ -116,6 +118,7 @@ class PredictiveTrainConfig:
             (data.batch >= 1, f"data.batch must be 1 or more, not {data.batch}"),
             (bool(data.train), "data.train: name recordings"),
             (all(group.share > 0 for group in data.train), "data.train: every share must be above 0"),
+            (o.beam >= 1, f"optim.beam must be 1 or more, not {o.beam}"),
             (o.steps >= 1 and o.rate > 0, "optim.steps must be 1 or more and optim.rate above 0"),
             (min(self.save_every, self.validate_every) > 0, "save_every and validate_every must be 1 or more"),
         ):

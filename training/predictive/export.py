@@ -54,13 +54,17 @@ class PredictiveDecoder(nn.Module):
         return joints, confidence, *vars(new).values()
 
 
+FINE = ("basis", "hear.weight")
+"""Matrices in half precision: as bytes they cost accuracy."""
+
+
 def form_of(name: str, tensor: Tensor) -> Form:
-    """Return how a tensor is stored: matrices of the network as bytes, and plainly what places and codes hang on."""
+    """Return how a tensor is stored: matrices as bytes, but for those that places and the anchor hang on."""
     if name == "codes":
         return "bytes"
     if tensor.dim() != 2 or tensor.numel() < 4096:
         return "plain"
-    return "half" if name in ("basis", "linear") else "bytes"
+    return "half" if name in FINE else "bytes"
 
 
 def export_predictive(network: PredictiveNetwork, name: str, out: Path) -> TokenizerFiles:

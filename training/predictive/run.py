@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from training.config import save_config
-from training.predictive.config import PredictiveTrainConfig
+from training.predictive.config import PredictiveConfig, PredictiveTrainConfig
 from training.predictive.network import PredictiveNetwork, State
 from training.predictive.trainer import PredictiveRun
 from training.predictive.validation import look, read_sets
@@ -33,8 +33,9 @@ def train(config: PredictiveTrainConfig, folder: Path, resume: bool) -> bool:
     save_config(config, folder / "config.yaml")
     provenance.write(config.data, config.seed, folder, run.step)
     precision = torch.bfloat16 if config.optim.bfloat16 else torch.float32
-    at_peak = peak(torch.device("cpu"), precision) / (config.data.hops * _flop_of_hop(run.network))
+    at_peak = peak(run.device, precision) / (config.data.hops * _flop_of_hop(config.model))
     with ExitStack() as stack:
+        stack.callback(run.close)
         journal = stack.enter_context(
             Journal(folder, config.name, run.step, config.optim.steps, config.data.batch, at_peak)
         )
@@ -53,9 +54,9 @@ def train(config: PredictiveTrainConfig, folder: Path, resume: bool) -> bool:
     return run.step >= config.optim.steps
 
 
-def _flop_of_hop(network: PredictiveNetwork) -> float:
+def _flop_of_hop(c: PredictiveConfig) -> float:
     """Return the floating-point operations of training on one hop of one person."""
-    c = network.config
+    network = PredictiveNetwork(c)
     box, nothing = torch.ones(1, c.dims + 1), torch.zeros(1, c.size)
 
     def forward() -> None:

@@ -3,11 +3,14 @@
 Each step runs windows of several hops through encoder and decoder as they will run live: what is decoded of a hop is
 the past of the next. The encoder's search has no gradient and needs none; the decoder's output is differentiable in
 everything that is trained, its codebooks included.
+
+On a GPU the thousands of small kernels of a step are recorded once as a CUDA graph and played for each batch.
 """
 
 import copy
 import math
-import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,8 @@ from training.predictive.begin import begin
 from training.predictive.config import ECHO, PredictiveConfig, PredictiveTrainConfig
 from training.predictive.losses import SIDE_CM, joint_error, velocity_error
 from training.predictive.network import Prediction, PredictiveNetwork, State
-from training.predictive.windows import Batch, draw, open_sampler
+from training.predictive.windows import Batch, BatchLoader, open_sampler
+from training.run.distributed import choose_device
 
 UNFOLLOWED = 0.3
 """Share of windows in which each hop has its own number of levels; in the others all have the same."""
@@ -36,22 +40,34 @@ REVIVE_EVERY = 100
 UNUSED = 0.02
 """Share of the uniform use below which a code counts as unused."""
 
+WARM_UPS = 3
+"""Steps without effect before a graph is recorded, in which libraries choose their kernels."""
+
 
 class PredictiveRun:
-    """A training in memory: what a step needs and a checkpoint holds.
-
-    waited: seconds that windows were drawn in.
-    """
+    """A training in memory: what a step needs and a checkpoint holds. Close it when it is done."""
 
     def __init__(self, config: PredictiveTrainConfig, folder: Path) -> None:
         c = self.config = config
         torch.manual_seed(c.seed)
-        self.folder, self.step, self.waited = folder, 0, 0.0
+        self.folder, self.step = folder, 0
+        self.device = choose_device(c.optim.device)
         self.sampler = open_sampler(c)
-        self.network = PredictiveNetwork(c.model)
+        self.network = PredictiveNetwork(c.model).to(self.device)
         self.kept = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self.use = torch.zeros(c.model.levels, c.model.vocabulary)
+        self.use = torch.zeros(c.model.levels, c.model.vocabulary, device=self.device)
         self.optimizer, self._rates = self._optimizer()
+        self._loader = BatchLoader(self.sampler, c)
+        self._graph: _Graph | None = None
+
+    def close(self) -> None:
+        """End the threads or processes that draw windows."""
+        self._loader.close()
+
+    @property
+    def waited(self) -> float:
+        """Seconds that steps waited for their windows."""
+        return self._loader.waited
 
     def _optimizer(self) -> tuple[torch.optim.Optimizer, list[float]]:
         o, network = self.config.optim, self.network
@@ -94,7 +110,8 @@ class PredictiveRun:
             self.network.load_state_dict(state["network"])
             self.kept.load_state_dict(state["kept"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.use, self.step = state["use"], int(state["step"])
+            self.use.copy_(state["use"])
+            self.step = int(state["step"])
         except (RuntimeError, KeyError, ValueError) as error:
             raise _of_another(self.checkpoint, error) from None
 
@@ -104,20 +121,41 @@ class PredictiveRun:
             before, _ = trained(Path(self.config.start_from), self.config.model)
             self.network.load_state_dict(before.state_dict())
         else:
+            self.network.cpu()
             begin(self.network, self.sampler, self.config)
+            self.network.to(self.device)
         self.kept.load_state_dict(self.network.state_dict())
 
     def advance(self) -> dict[str, Tensor]:
         """Do one step and return the terms of its loss by name."""
         c, o = self.config, self.config.optim
+        batch = self._loader.take(self.step)  # before the seed is set: a loader draws from torch's numbers
         torch.manual_seed((c.seed << 32) + self.step)
         along = min(1.0, (self.step + 1) / o.rise_steps) * (0.51 + 0.49 * math.cos(math.pi * self.step / o.steps))
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * along
-        start = time.monotonic()
-        batch = draw(self.sampler, c, [c.seed, self.step])
-        self.waited += time.monotonic() - start
-        terms = self._terms(batch)
+        self.optimizer.zero_grad(set_to_none=False)
+        if self.device.type == "cuda":
+            self._graph = self._graph or _Graph(self._learn, self.network, batch)
+            found = self._graph.play(batch)
+        else:
+            found = self._learn(batch)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), o.clip)
+        self.optimizer.step()
+        self._note(found)
+        self.step += 1
+        weight = 1 - min(o.average, self.step / (self.step + 19))
+        with torch.no_grad():
+            torch._foreach_lerp_([*self.kept.parameters()], [*self.network.parameters()], weight)
+            for copied, buffer in zip(self.kept.buffers(), self.network.buffers(), strict=True):
+                copied.copy_(buffer)
+        return found.terms
+
+    def _learn(self, batch: Batch) -> "Found":
+        """Run windows through encoder and decoder and add to the gradients."""
+        o = self.config.optim
+        found = self._run(batch)
+        terms = found.terms
         loss = (
             terms["joint"]
             + o.coarse * terms["coarse"]
@@ -126,41 +164,37 @@ class PredictiveRun:
             + terms["presence"]
             + o.velocity * terms["velocity"]
         )
-        self.optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), o.clip)
-        self.optimizer.step()
-        self.step += 1
-        weight = 1 - min(o.average, self.step / (self.step + 19))
-        with torch.no_grad():
-            for kept, now in zip(self.kept.parameters(), self.network.parameters(), strict=True):
-                kept.lerp_(now, weight)
-            for copied, buffer in zip(self.kept.buffers(), self.network.buffers(), strict=True):
-                copied.copy_(buffer)
-        return terms
+        return Found({name: term.detach() for name, term in terms.items()}, found.ids, found.wanted)
 
-    def _terms(self, batch: Batch) -> dict[str, Tensor]:
-        """Run windows through encoder and decoder; return the mean of each term over the hops."""
-        c, network = self.config.model, self.network
+    def _run(self, batch: Batch) -> "Found":
+        """Run windows through encoder and decoder; the terms are means over the hops."""
+        c, network, device = self.config.model, self.network, self.device
         count, hops = batch.target.shape[:2]
-        state = State.unknown(count, c).reset((torch.rand(count) >= MIDST).float())
-        fixed, free = torch.randint(1, c.levels + 1, (count,)), torch.rand(count) < UNFOLLOWED
+        state = State.unknown(count, c, device).reset((torch.rand(count, device=device) >= MIDST).float())
+        fixed = torch.randint(1, c.levels + 1, (count,), device=device)
+        free = torch.rand(count, device=device) < UNFOLLOWED
         sums: dict[str, Tensor] = {}
+        ids, residuals = [], []
         for hop in range(hops):
             box, target, known = batch.boxes[:, hop], batch.target[:, hop], batch.known[:, hop]
-            with torch.autocast("cpu", torch.bfloat16, enabled=self.config.optim.bfloat16):
+            with self._low_precision():
                 prediction = network.predict(state, box)
             with torch.no_grad():
-                ids, _ = network.search(prediction, target, known)
-            self._note(ids, network.residual(prediction, target, known), at=hop == hops // 2)
-            levels = torch.where(free, torch.randint(0, c.levels + 1, (count,)), fixed)
-            fewer = (torch.rand(count) * levels).long()
-            total, full, coarse = self._decode(prediction, ids, levels, fewer)
+                paths, _ = network.search(prediction, target, known, self.config.optim.beam)
+                residuals.append(network.residual(prediction, target, known))
+            ids.append(paths[:, -1])
+            levels = torch.where(free, torch.randint(0, c.levels + 1, (count,), device=device), fixed)
+            fewer = (torch.rand(count, device=device) * levels).long()
+            total, full, coarse = self._decode(prediction, paths, levels, fewer)
             terms = self._losses(batch, hop, prediction, full, coarse)
             sums = {name: sums.get(name, 0) + value / hops for name, value in terms.items()}
             share = (levels / c.levels)[:, None]
             state = network.remember(state, box, prediction, total.detach(), full.detach(), share)
-        return sums
+        return Found(sums, torch.cat(ids), residuals[hops // 2])
+
+    def _low_precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.optim.bfloat16)
 
     def _losses(
         self, batch: Batch, hop: int, prediction: Prediction, full: Tensor, coarse: Tensor
@@ -184,39 +218,82 @@ class PredictiveRun:
     def _deaf_anchor(self, prediction: Prediction) -> Tensor:
         """Return anchors [B, V] where some of the last hops were lost."""
         c = self.config.model
-        got = (torch.rand(len(prediction.heard), ECHO) >= DEAF).float()
-        rest = torch.ones(len(got), c.dims + 1)
+        count, device = len(prediction.heard), self.device
+        got = (torch.rand(count, ECHO, device=device) >= DEAF).float()
+        rest = torch.ones(count, c.dims + 1, device=device)
         return self.network.anchor(
             prediction.heard * torch.cat([got.repeat_interleave(c.directions, dim=1), got, rest], dim=1)
         )
 
     def _decode(
-        self, prediction: Prediction, ids: Tensor, levels: Tensor, fewer: Tensor
+        self, prediction: Prediction, paths: Tensor, levels: Tensor, fewer: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the sums of codes [B, K], and the hop [B, V] as it is decoded with these levels and with fewer."""
         c = self.config.model
-        codes = torch.stack([table[level] for table, level in zip(self.network.codes, ids.T, strict=True)], dim=1)
-        number = torch.arange(c.levels)
-        some, less = ((codes * (number < count[:, None])[..., None]).sum(dim=1) for count in (levels, fewer))
+        some, less = (self.network.sum_of(_path(paths, count)) for count in (levels, fewer))
         shares = torch.stack([levels, fewer], dim=1)[..., None] / c.levels
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.optim.bfloat16):
+        with self._low_precision():
             full, coarse = self.network.decode(
                 prediction.with_axis(2), torch.stack([some, less], dim=1), shares
             ).unbind(dim=1)
         return some, full, coarse
 
     @torch.no_grad()
-    def _note(self, ids: Tensor, wanted: Tensor, at: bool) -> None:
-        """Count the codes in use; now and then let the unused ones become what is wanted in this batch, [B, K]."""
-        self.use.scatter_add_(1, ids.T, torch.ones(ids.T.shape))
-        if not at or self.step % REVIVE_EVERY != REVIVE_EVERY // 2 or self.step < 2 * REVIVE_EVERY:
+    def _note(self, found: "Found") -> None:
+        """Count the codes in use; now and then let the unused ones become what was wanted in this batch."""
+        self.use.scatter_add_(1, found.ids.T, torch.ones_like(found.ids.T, dtype=self.use.dtype))
+        if self.step % REVIVE_EVERY != REVIVE_EVERY // 2 or self.step < 2 * REVIVE_EVERY:
             return
-        codes = self.network.codes
+        codes, wanted = self.network.codes, found.wanted
         for level, counts in enumerate(self.use):
             unused = (counts <= UNUSED * counts.mean()).nonzero()[: len(wanted) // 2, 0]
-            codes[level, unused] = wanted[torch.randperm(len(wanted))[: len(unused)]]
-            wanted = wanted - codes[level][ids[:, level]]
+            order = torch.randperm(len(wanted), device=self.device)
+            codes[level, unused] = wanted[order[: len(unused)]]
+            nearest = (codes[level].square().sum(dim=1) - 2 * wanted @ codes[level].T).argmin(dim=1)
+            wanted = wanted - codes[level][nearest]
         self.use.zero_()
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a step comes to. terms: of the loss, by name; ids: [N, L], of all hops; wanted: [B, K], of one hop."""
+
+    terms: dict[str, Tensor]
+    ids: Tensor
+    wanted: Tensor
+
+
+class _Graph:
+    """A step on a GPU, recorded once. Batches are all of one size; what it finds is overwritten by the next play."""
+
+    def __init__(self, learn: Callable[[Batch], Found], network: PredictiveNetwork, batch: Batch) -> None:
+        device = network.mean.device
+        self._batch = batch.to(device)
+        side = torch.cuda.Stream(device)
+        side.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UPS):
+                learn(self._batch)
+        torch.cuda.current_stream(device).wait_stream(side)
+        for parameter in network.parameters():
+            if parameter.grad is not None:
+                parameter.grad.zero_()
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._found = learn(self._batch)
+
+    def play(self, batch: Batch) -> Found:
+        """Do the step with another batch."""
+        self._batch.take(batch)
+        self._graph.replay()
+        return self._found
+
+
+def _path(paths: Tensor, levels: Tensor) -> Tensor:
+    """Return the ids [B, L] of the best choice of so many levels [B], of paths [B, L, L]; -1 for the others."""
+    number = torch.arange(paths.shape[1], device=paths.device)
+    row = (levels - 1).clamp(min=0)[:, None, None].expand(-1, 1, paths.shape[2])
+    return torch.where(number < levels[:, None], paths.gather(1, row)[:, 0], -1)
 
 
 def trained(folder: Path, config: PredictiveConfig) -> tuple[PredictiveNetwork, int]:

@@ -52,14 +52,14 @@ def look(network: PredictiveNetwork, sets: Mapping[str, Sequence[Window]]) -> di
 
 def error_cm(network: PredictiveNetwork, windows: Sequence[Window], levels: int) -> float:
     """Return the mean error of known joints, cm, of recordings, the longest first, coded with so many ids a hop."""
-    c = network.config
-    state, errors = State.fresh(len(windows), c), []
+    c, device = network.config, network.mean.device
+    state, errors = State.fresh(len(windows), c, device), []
     for hop in range(windows[0].boxes.shape[1]):
         going = [window for window in windows if window.boxes.shape[1] > hop]
         part = slice(hop * c.hop, (hop + 1) * c.hop)
-        keypoints = torch.from_numpy(np.concatenate([window.keypoints[:, part] for window in going]))
-        box = torch.from_numpy(np.concatenate([window.boxes[:, hop] for window in going]))
-        count = torch.full((len(going),), float(levels))
+        keypoints = torch.from_numpy(np.concatenate([window.keypoints[:, part] for window in going])).to(device)
+        box = torch.from_numpy(np.concatenate([window.boxes[:, hop] for window in going])).to(device)
+        count = torch.full((len(going),), float(levels), device=device)
         state = state.first(len(going))
         _, joints, state = network.encode_step(keypoints, box, count, torch.zeros_like(count), state)
         apart = (joints - keypoints[..., :-1]).square().sum(dim=-1).sqrt() * box[:, -1, None, None]
