@@ -12,12 +12,21 @@ from stream.motion.box import from_box
 from stream.motion.skeleton import Pose
 from stream.sources.base import PoseFrame
 from stream.sources.demo import demo_pose
+from stream.tokenizer import Tokenizer
 from training.data.dataset import read_clips
 from training.evaluation.codecs import EngineCodec
-from training.evaluation.roundtrip import run_clips
+from training.evaluation.roundtrip import at_clock_rate, run_clips
 from training.evaluation.sets import figures
 
-CENTIMETRES = {"heatmap2d-f16": 3.0, "heatmap2d-f8": 2.0, "heatmap2d-low-latency": 1.6, "heatmap3d-f8": 3.1}
+CENTIMETRES = {
+    "heatmap2d-f16": 3.0,
+    "heatmap2d-f8": 2.0,
+    "heatmap2d-low-latency": 1.6,
+    "heatmap3d-f8": 3.1,
+    "predictive2d-f8": 1.5,
+    "predictive2d-low-latency": 1.5,
+    "predictive3d-f8": 2.5,
+}
 """Largest mean joint error on each set of recordings, every fifth of them."""
 
 GRIDS = {
@@ -25,6 +34,9 @@ GRIDS = {
     "heatmap2d-f8": (8, (1, 1, 8, 8), 512),
     "heatmap2d-low-latency": (4, (1, 1, 8, 8), 512),
     "heatmap3d-f8": (8, (1, 1, 8, 8), 512),
+    "predictive2d-f8": (8, (12, 1, 1, 1), 1024),
+    "predictive2d-low-latency": (4, (8, 1, 1, 1), 1024),
+    "predictive3d-f8": (8, (12, 1, 1, 1), 1024),
 }
 """Frames a hop, token grid and vocabulary."""
 
@@ -45,14 +57,42 @@ def test_unseen_motion_comes_back_within_the_stated_error(shared: Path, name: st
 @pytest.mark.parametrize("name", shipped())
 def test_a_tokenizer_is_what_its_name_says(name: str) -> None:
     spec = load_tokenizer(name).spec
-    assert (spec.name, spec.dims, spec.grid) == (name, int(name[7]), 64)
+    assert (spec.name, spec.dims, spec.predictive) == (name, 3 if "3d" in name else 2, name.startswith("predictive"))
     hop, grid, vocabulary = GRIDS[name]
     assert (spec.hop, spec.window, spec.causal, spec.fps) == (hop, hop, True, 30)
     assert (spec.token_grid, spec.vocabulary) == (grid, vocabulary)
-    assert spec.strides == (hop, 64 // grid[2], 64 // grid[3])
+    if not spec.predictive:
+        assert spec.grid == 64
+        assert spec.strides == (hop, 64 // grid[2], 64 // grid[3])
     card = (PRETRAINED / name / "README.md").read_text(encoding="utf-8")
     assert "CC BY-NC 4.0" in card
     assert spec.label in card
+
+
+@pytest.mark.parametrize("name", [name for name in shipped() if load_tokenizer(name).spec.predictive])
+def test_what_a_lost_hop_cost_fades_to_less_than_a_millimetre_in_eight_hops(shared: Path, name: str) -> None:
+    tokenizer, decoder = Tokenizer(name, "onnxruntime"), open_decoder(name, "onnxruntime")
+    apart = []
+    for clip in read_clips(shared / "data" / "cmu_mocap" / "val")[::3]:
+        joints, _ = at_clock_rate(clip, tokenizer.dims, heading=0.0)
+        tokens = tokenizer.encode(joints[: 36 * tokenizer.hop], fps=30)
+        ids, boxes = tokens.ids.astype(np.int32), tokens.boxes.astype(np.float32)
+        # Row n loses hop n, row 0 none.
+        count = len(ids)
+        state, rows = decoder.init_state(count), []
+        for hop in range(count):
+            lost = (np.arange(count) == hop) & (hop > 0)
+            got = np.where(lost[:, None, None, None, None], -1, ids[hop])
+            box = np.where(lost[:, None], boxes[hop - 1], boxes[hop])
+            decoded, state = decoder.step(got, np.full(count, hop == 0), state, box=box)
+            rows.append((decoded.joints - 0.5) * box[:, None, None, -1:] + box[:, None, None, :-1])
+        whole = np.stack(rows, axis=1)
+        each = np.linalg.norm(whole - whole[:1], axis=-1).mean(axis=(2, 3))
+        apart += [each[hop, hop : hop + 9] for hop in range(1, count - 8)]
+    mean = np.mean(apart, axis=0)
+    assert len(apart) > 100
+    assert mean[0] > 1  # cm
+    assert mean[8] < 0.1
 
 
 def stream(count: int) -> list[PoseFrame]:

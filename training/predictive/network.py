@@ -42,7 +42,7 @@ GAIN = 8.0
 SHARE = 0.1
 """Of what leaves the network, in box units: a whole unit is the whole box."""
 
-LEAK = 0.4
+LEAK = 0.3
 """Of a forecast's difference to the anchor, what a guess keeps, and so what two ends keep of theirs: a forecast passes
 on about as much as it gets, or a little more, so distances fall by half with each hop."""
 
