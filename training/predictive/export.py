@@ -54,7 +54,7 @@ class PredictiveDecoder(nn.Module):
         return joints, confidence, *vars(new).values()
 
 
-FINE = ("basis", "hear.weight", "hear_out.weight", "refine_in.weight")
+FINE = ("basis", "hear.weight")
 """Matrices in half precision: as bytes they cost accuracy."""
 
 

@@ -9,7 +9,6 @@ On a GPU the thousands of small kernels of a step are recorded once as a CUDA gr
 
 import copy
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from training.predictive.begin import begin
 from training.predictive.config import ECHO, PredictiveConfig, PredictiveTrainConfig
 from training.predictive.losses import SIDE_CM, joint_error, velocity_error
 from training.predictive.network import Prediction, PredictiveNetwork, State
+from training.predictive.recorded import Recorded
 from training.predictive.windows import Batch, BatchLoader, open_sampler
 from training.run.distributed import choose_device
 
@@ -40,9 +40,6 @@ REVIVE_EVERY = 100
 UNUSED = 0.02
 """Share of the uniform use below which a code counts as unused."""
 
-WARM_UPS = 3
-"""Steps without effect before a graph is recorded, in which libraries choose their kernels."""
-
 
 class PredictiveRun:
     """A training in memory: what a step needs and a checkpoint holds. Close it when it is done."""
@@ -58,7 +55,7 @@ class PredictiveRun:
         self.use = torch.zeros(c.model.levels, c.model.vocabulary, device=self.device)
         self.optimizer, self._rates = self._optimizer()
         self._loader = BatchLoader(self.sampler, c)
-        self._graph: _Graph | None = None
+        self._learned = Recorded(self._learn, self.device, self.network.parameters())
 
     def close(self) -> None:
         """End the threads or processes that draw windows."""
@@ -135,11 +132,7 @@ class PredictiveRun:
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * along
         self.optimizer.zero_grad(set_to_none=False)
-        if self.device.type == "cuda":
-            self._graph = self._graph or _Graph(self._learn, self.network, batch)
-            found = self._graph.play(batch)
-        else:
-            found = self._learn(batch)
+        found = self._learned(batch)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), o.clip)
         self.optimizer.step()
         self._note(found)
@@ -261,32 +254,6 @@ class Found:
     terms: dict[str, Tensor]
     ids: Tensor
     wanted: Tensor
-
-
-class _Graph:
-    """A step on a GPU, recorded once. Batches are all of one size; what it finds is overwritten by the next play."""
-
-    def __init__(self, learn: Callable[[Batch], Found], network: PredictiveNetwork, batch: Batch) -> None:
-        device = network.mean.device
-        self._batch = batch.to(device)
-        side = torch.cuda.Stream(device)
-        side.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(side):
-            for _ in range(WARM_UPS):
-                learn(self._batch)
-        torch.cuda.current_stream(device).wait_stream(side)
-        for parameter in network.parameters():
-            if parameter.grad is not None:
-                parameter.grad.zero_()
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._found = learn(self._batch)
-
-    def play(self, batch: Batch) -> Found:
-        """Do the step with another batch."""
-        self._batch.take(batch)
-        self._graph.replay()
-        return self._found
 
 
 def _path(paths: Tensor, levels: Tensor) -> Tensor:
