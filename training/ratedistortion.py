@@ -7,6 +7,9 @@ Without a tokenizer, one rounds the joints, keeps the differences from frame to 
 joints around the body's middle, whose own path is not counted, as the boxes of the tokens' packets are not; or their
 places in the room, where nothing is left out. With --fit a transform codec stands beside them: linear prediction from
 the hops decoded before, in the tokens' boxes, and rounded coefficients of what it misses.
+
+Of a predictive tokenizer any first levels decode: --levels 4 8 12 judges it with so many. Where a prior ships for it,
+the bits under that prior stand beside the others.
 """
 
 if __name__ == "__main__":  # before the slow imports
@@ -38,6 +41,8 @@ class Config:
     """Recordings, as in training.evaluate."""
     fit: list[Path] = field(default_factory=list)
     """Training recordings, to fit a transform codec on that is shown beside the tokens. Not those of --data."""
+    levels: list[int] = field(default_factory=list)
+    """Numbers of levels at which predictive tokenizers are judged; by default all that they have."""
     every: int = 1
     """Use only every N-th recording, for a quick look."""
     json: Path | None = None
@@ -52,6 +57,8 @@ class Config:
         both = {path.resolve() for path in self.fit} & {path.resolve() for path in self.data}
         if both:
             raise ValueError(f"--fit {min(both)}: also in --data; fit on recordings that do not judge")
+        if self.levels and min(self.levels) < 1:
+            raise ValueError(f"--levels {min(self.levels)}: at least 1")
         if self.every < 1:
             raise ValueError(f"--every {self.every}: at least 1")
 
@@ -60,6 +67,7 @@ EXAMPLES = """
   python -m training.ratedistortion heatmap2d-f8 heatmap2d-f16 --data data/cmu_mocap/val --figure curves.png
   python -m training.ratedistortion heatmap2d-f8 --data data/cmu_mocap/val \\
       --fit data/cmu_mocap/train data/bandai_namco/dataset2
+  python -m training.ratedistortion predictive2d-f8 --levels 4 6 8 12 --data data/cmu_mocap/val
 """
 
 
@@ -68,7 +76,7 @@ def main(config: Config, stop: threading.Event) -> None:
     for file in (config.json, config.figure):
         need_writable(file)
     with refusing():
-        found = curves(config.tokenizers, config.data, config.every, config.fit)
+        found = curves(config.tokenizers, config.data, config.every, config.fit, config.levels)
     print(table(found))
     if config.json:
         points = {name: [asdict(point) for point in curve] for name, curve in found.items()}

@@ -23,15 +23,17 @@ def _cores() -> int:
 class OnnxRuntimeGraph:
     """See `engine.backends.base.Graph`. Only fp32. Raises EngineError for another precision.
 
+    threads: of a run; 0: as many as there are cores.
+
     Inputs are read where they lie, and outputs are written once, into arrays of the caller's own: binding them by hand
     was no faster.
     """
 
-    def __init__(self, file: Path, precision: Precision = "fp32") -> None:
+    def __init__(self, file: Path, precision: Precision = "fp32", threads: int = 0) -> None:
         if precision != "fp32":
             raise EngineError(f"onnxruntime runs in fp32, not in {precision}: choose another --precision")
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = _cores()
+        options.intra_op_num_threads = threads or _cores()
         # Threads that spin between calls would take the cores that pose estimation needs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 4  # what is wrong is raised too

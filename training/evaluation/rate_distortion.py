@@ -5,7 +5,7 @@ around the body's middle, whose own path is not counted, as the boxes of the tok
 the room, where nothing is left out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +13,14 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
+from engine.errors import TokenizerError
+from engine.prior import Prior, prior_of
+from stream.codec.rate import Rate
 from training import markdown
-from training.evaluation.codecs import open_codec
+from training.evaluation.codecs import EngineCodec, open_codec
 from training.evaluation.metrics import entropy, joint_errors, token_metrics
-from training.evaluation.roundtrip import Result, Track
+from training.evaluation.prior_bits import bits_of
+from training.evaluation.roundtrip import Codec, CodecInfo, DrawingCodec, Result, Track
 from training.evaluation.sets import run_sets, together
 from training.evaluation.transform import (
     Recording,
@@ -45,7 +49,8 @@ class Point:
 
     bits: as they are, whole bits per number, enough for those of a recording; entropy: under an ideal coder that knows
     how often each number occurs at each place (coordinate of a joint, or place of the token grid) in the whole set
-    (first-order entropy); zstd: what zstd really makes of each recording.
+    (first-order entropy); zstd: what zstd really makes of each recording; prior: under an ideal coder that has the
+    prior which ships for a tokenizer, None without one.
     """
 
     name: str
@@ -53,6 +58,7 @@ class Point:
     bits: float
     entropy: float
     zstd: float
+    prior: float | None = None
 
 
 def rounded(tracks: Sequence[Track], grid: int, room: bool) -> Point:
@@ -82,9 +88,9 @@ def rounded(tracks: Sequence[Track], grid: int, room: bool) -> Point:
     )
 
 
-def tokenized(name: str, result: Result, vocabulary: int, hops_per_second: float) -> Point:
+def tokenized(name: str, result: Result, sizes: CodecInfo, prior: Prior | None) -> Point:
     """Return the point of a tokenizer from what it made of recordings."""
-    cost = token_metrics(result.tokens, vocabulary, hops_per_second)
+    cost = token_metrics(result.tokens, sizes.vocabulary, sizes.fps / sizes.hop)
     packed = sum(8 * _zstd(track.tokens.reshape(len(track.tokens), -1)) for track in result.tracks)
     return Point(
         name=name,
@@ -92,6 +98,7 @@ def tokenized(name: str, result: Result, vocabulary: int, hops_per_second: float
         bits=cost["bits_per_second"],
         entropy=cost["bits_per_second_entropy"],
         zstd=packed / result.seconds,
+        prior=bits_of(prior, result.tracks, sizes.hop) / result.seconds if prior else None,
     )
 
 
@@ -130,12 +137,17 @@ def _zstd(values: NDArray[np.integer]) -> int:
 
 
 def curves(
-    tokenizers: Sequence[str], data: Sequence[Path], every: int = 1, fit: Sequence[Path] = ()
+    tokenizers: Sequence[str],
+    data: Sequence[Path],
+    every: int = 1,
+    fit: Sequence[Path] = (),
+    levels: Sequence[int] = (),
 ) -> dict[str, list[Point]]:
     """Return the points of tokenizers or runs, of the transform codec and of rounding on the same recordings, by curve.
 
     fit: training sets of the transform codec, which works at the hop of the first tokenizer; without any, or where
-    several cameras see the recordings, it is left out.
+    several cameras see the recordings, it is left out. levels: at which predictive tokenizers are judged; without any,
+    with all that they have.
 
     Raises ValueError where the tokenizers are not all 2D or all 3D, or one decodes no joints.
     """
@@ -144,13 +156,14 @@ def curves(
     hop = 0
     for name in tokenizers:
         codec, sizes = open_codec(name)
-        result = together(run_sets(codec, sizes, data, every, pictures=False)).result
-        if np.isnan(result.tracks[0].placed).any():
-            raise ValueError(f"{name} decodes heatmaps without joints: it has no joint error")
-        if tracks and tracks[0].truth.shape[1:] != result.tracks[0].truth.shape[1:]:
-            raise ValueError(f"{name} is of other dimensions than {tokenizers[0]}: compare 2D with 2D, 3D with 3D")
-        found["tokens"].append(tokenized(sizes.name, result, sizes.vocabulary, sizes.fps / sizes.hop))
-        tracks, hop = (tracks, hop) if tracks else (result.tracks, sizes.hop)
+        for title, at_rate, prior in _at_rates(codec, sizes, levels):
+            result = together(run_sets(at_rate, sizes, data, every, pictures=False)).result
+            if np.isnan(result.tracks[0].placed).any():
+                raise ValueError(f"{name} decodes heatmaps without joints: it has no joint error")
+            if tracks and tracks[0].truth.shape[1:] != result.tracks[0].truth.shape[1:]:
+                raise ValueError(f"{name} is of other dimensions than {tokenizers[0]}: compare 2D with 2D, 3D with 3D")
+            found["tokens"].append(tokenized(title, result, sizes, prior))
+            tracks, hop = (tracks, hop) if tracks else (result.tracks, sizes.hop)
     if fit and can_code(tracks[0].truth):
         training = training_recordings(fit, tracks[0].truth.shape[-1], hop)
         found[TRANSFORM] = transform_curve(tracks, training, hop)
@@ -159,11 +172,32 @@ def curves(
     return found
 
 
+def _at_rates(
+    codec: Codec | DrawingCodec, sizes: CodecInfo, levels: Sequence[int]
+) -> Iterator[tuple[str, Codec | DrawingCodec, Prior | None]]:
+    """Yield a tokenizer under its name; a predictive one at each number of levels that it has, and its prior."""
+    if not (isinstance(codec, EngineCodec) and codec.encoder.spec.predictive):
+        yield sizes.name, codec, None
+        return
+    try:
+        prior = prior_of(codec.encoder.spec.label)
+    except TokenizerError:
+        prior = None
+    most = codec.encoder.spec.token_grid[0]
+    for count in [each for each in levels if each <= most] or [most]:
+        yield f"{sizes.name}, {count} levels", codec.at(Rate(levels=count)), prior
+
+
 def table(found: dict[str, list[Point]]) -> str:
     """Return the points as a table in Markdown, smallest error first."""
-    titles = ["how", "joint error, cm", "bit/s", "bit/s, first-order entropy", "bit/s, zstd"]
+    titles = ["how", "joint error, cm", "bit/s", "bit/s, first-order entropy", "bit/s, zstd", "bit/s, prior"]
     points = sorted((point for curve in found.values() for point in curve), key=lambda point: point.joint_error_cm)
     rows = [
-        [p.name, f"{p.joint_error_cm:.2f}", *(f"{bits:.0f}" for bits in (p.bits, p.entropy, p.zstd))] for p in points
+        [p.name, f"{p.joint_error_cm:.2f}", *(_whole(bits) for bits in (p.bits, p.entropy, p.zstd, p.prior))]
+        for p in points
     ]
     return "\n".join(markdown.table(titles, rows))
+
+
+def _whole(bits: float | None) -> str:
+    return "" if bits is None else f"{bits:.0f}"

@@ -13,14 +13,24 @@ OPSET = 18
 
 
 def write_graph(
-    graph: nn.Module, file: Path, feeds: Mapping[str, Tensor], outputs: list[str], states: dict[str, tuple[int, ...]]
+    graph: nn.Module,
+    file: Path,
+    feeds: Mapping[str, Tensor],
+    outputs: list[str],
+    states: dict[str, tuple[int, ...]] | None,
 ) -> None:
-    """Export one step. feeds: an example of each input but `reset` and the states, in the order of `forward`."""
+    """Export one step. feeds: an example of each input but `reset` and the states, in the order of `forward`.
+
+    states: sizes by path; None for a graph that remembers nothing and takes no `reset`.
+    """
     batch = len(next(iter(feeds.values())))
-    names = [*feeds, "reset", *(f"state.{path}" for path in states)]
-    example = (*feeds.values(), torch.zeros(batch), *(torch.zeros(batch, *shape) for shape in states.values()))
+    if states is not None:
+        feeds = {**feeds, "reset": torch.zeros(batch)}
+    states = states or {}
+    names = [*feeds, *(f"state.{path}" for path in states)]
+    example = (*feeds.values(), *(torch.zeros(batch, *shape) for shape in states.values()))
     free = torch.export.Dim("batch", min=1, max=4096)
-    shapes = [{0: free} for _ in range(len(feeds) + 1)]
+    shapes = [{0: free} for _ in feeds]
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         # torch warns of its own use of its pytree, that axes of the same size share a name, as they are to, and that

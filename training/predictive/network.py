@@ -207,7 +207,7 @@ class PredictiveNetwork(nn.Module):
         wanted = self.residual(prediction, target, known)[:, None]
         weight, levels = self.spread.square(), len(self.codes)
         totals = torch.zeros_like(wanted)
-        ids = torch.zeros_like(wanted[..., :0], dtype=torch.int64)
+        ids = wanted[..., :0]  # as numbers with a point, for `_rows`
         costs = torch.zeros_like(wanted[..., :1])
         paths, sums = [], []
         for level, codes in enumerate(self.codes):
@@ -217,11 +217,11 @@ class PredictiveNetwork(nn.Module):
             best, code = cost.amin(dim=1).topk(min(beam, len(codes)), dim=1, largest=False)
             parent = cost.gather(2, code[:, None].expand(-1, cost.shape[1], -1)).argmin(dim=1)
             totals = _rows(totals, parent) + codes[code]
-            ids = torch.cat([_rows(ids, parent), code[..., None]], dim=-1)
+            ids = torch.cat([_rows(ids, parent), code[..., None].to(ids.dtype)], dim=-1)
             costs = best[..., None]
             paths.append(F.pad(ids[:, 0], (0, levels - 1 - level)))
             sums.append(totals[:, 0])
-        return torch.stack(paths, dim=1), torch.stack(sums, dim=1)
+        return torch.stack(paths, dim=1).long(), torch.stack(sums, dim=1)
 
     def sum_of(self, ids: Tensor) -> Tensor:
         """Return the sum of the codes [B, K] of ids [B, L], -1 for levels that are not there."""
@@ -318,7 +318,10 @@ class PredictiveNetwork(nn.Module):
 
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:
-    """Return rows [B, W, K] of x, [B, N, K], by their numbers, [B, W]."""
-    batch, count = x.shape[:2]
-    first = torch.arange(batch, device=x.device)[:, None] * count
-    return x.flatten(0, 1)[first + index]
+    """Return rows [B, W, K] of x, [B, N, K], by their numbers, [B, W].
+
+    As a product with ones and zeros, which is exact: a gather over a free batch takes operators that a graph from
+    elsewhere may not have (`engine.graph_check`).
+    """
+    chosen = index[..., None] == torch.arange(x.shape[1], device=x.device)
+    return chosen.to(x.dtype) @ x

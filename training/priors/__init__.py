@@ -1,0 +1,1 @@
+"""Training of priors: networks that say how probable each id is, given all ids before it."""
