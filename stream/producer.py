@@ -17,7 +17,8 @@ from engine.command.extras import need_package
 from engine.command.lifecycle import starting
 from engine.command.messages import LogFormat
 from engine.session import Backend, Encoder, Precision, open_encoder
-from engine.spec import TokenizerFiles, load_tokenizer
+from engine.spec import TokenizerFiles, TokenizerSpec, load_tokenizer
+from stream.codec.rate import Rate
 from stream.command.companion import Companion
 from stream.command.gauges import show_control, show_run, show_writer
 from stream.command.heap import share_heap
@@ -59,7 +60,7 @@ class Config(SourceFlags):
             "calibration", "panoptic", "panoptic_camera", "joints", "live", "loop", "rate", "fps", "max_persons",
             "pose", "pose_size", "pose_model", "focal", "smooth", "duration",
         ),
-        "tokenizer": ("dims", "backend", "precision", "keyframe"),
+        "tokenizer": ("dims", "backend", "precision", "levels", "quality", "steerable", "keyframe"),
         "network": ("control", "history", "keys", "insecure", "stream", "wait", "nats"),
         "keeping and watching": ("view", "with_joints", "with_picture", "log", "metrics", "log_format"),
     }  # fmt: skip
@@ -71,6 +72,13 @@ class Config(SourceFlags):
     takes the fastest."""
     precision: Precision = "fp32"
     """What the engine computes in; python -m engine.verify says what each costs in exactness."""
+    levels: int | None = None
+    """Ids that a hop takes at most, of a predictive tokenizer (predictive2d-f8 and the like); by default all it has."""
+    quality: float | None = None
+    """Take no more of them than bring the mean joint error down to this: px, or cm in 3D. Whoever stands still costs
+    a tenth then."""
+    steerable: bool = False
+    """Let readers change --levels and --quality while it runs (python -m stream.steer)."""
     bind: str = "tcp://127.0.0.1:5555"
     """Address to publish on, tcp://HOST:PORT or ipc://PATH; port * takes a free one."""
     control: str | None = None
@@ -114,6 +122,7 @@ class Config(SourceFlags):
             check_stream_name(self.stream)
         if min(self.wait, self.keyframe, self.history) < 0:
             raise ValueError("--wait, --keyframe and --history are seconds, 0 or more")
+        _ = self.tokens_rate
         if self.metrics is not None:
             split_address(self.metrics)
         if self.nats is not None:
@@ -123,6 +132,11 @@ class Config(SourceFlags):
         if (self.with_joints or self.with_picture) and self.rate == "max":
             raise ValueError("--with-joints and --with-picture are for watching: leave out --rate max")
         _ = self.security
+
+    @property
+    def tokens_rate(self) -> Rate:
+        """How many levels hops take. Raises ValueError for numbers out of range."""
+        return Rate(self.levels, self.quality)
 
     @property
     def security(self) -> Security:
@@ -149,6 +163,7 @@ def main(config: Config, stop: threading.Event) -> None:
         with starting():
             # What may be wrong with the source is told before seconds go into engines.
             tokenizer = _find_tokenizer(config)
+            _check_rate(config, tokenizer.spec)
             source = open_source(config, tokenizer.spec.dims, stop)
             resources.callback(source.close)
             encoder = open_encoder(tokenizer, config.backend, config.precision)
@@ -185,11 +200,19 @@ def main(config: Config, stop: threading.Event) -> None:
         resources.callback(service.stopping)
         if config.wait and not _wait(publisher, config.wait, stop, service) and not stop.is_set():
             report.say(f"no subscriber within {config.wait:g} s: starting without one", "no subscriber")
-        pace = Pace(fps=config.fps, keyframe=config.keyframe, duration=config.duration, max_persons=config.max_persons)
+        pace = Pace(
+            fps=config.fps,
+            keyframe=config.keyframe,
+            duration=config.duration,
+            max_persons=config.max_persons,
+            rate=config.tokens_rate,
+        )
         beside = None
         if config.with_joints or config.with_picture:
             beside = BesidePublisher(publisher, source.unit, config.with_joints, config.with_picture)
         run = Run(pace, encoder, source, publisher, report, monitor, beside)
+        if config.steerable:
+            control.let_steer(run.set_rate)
         if monitor:
             show_run(monitor, run)
         run.go(stop, service, control)
@@ -257,13 +280,26 @@ def _find_tokenizer(config: Config) -> TokenizerFiles:
     return tokenizer
 
 
+def _check_rate(config: Config, spec: TokenizerSpec) -> None:
+    """Raise TokenizerError where the tokenizer has no levels that can be left out."""
+    try:
+        config.tokens_rate.fit(spec)
+        if config.steerable and not spec.predictive:
+            raise ValueError(f"{spec.name} always uses all of its levels: a rate is for predictive tokenizers")
+    except ValueError as error:
+        other = "" if spec.predictive else f", such as --tokenizer predictive{spec.dims}d-f8"
+        raise TokenizerError(f"{error}{other}") from None
+
+
 def _start_lines(config: Config, encoder: Encoder, source: PoseSource, publisher: Publisher) -> tuple[str, str]:
     drop = "live: the newest frame wins" if source.live else "every frame is read"
-    bits = encoder.spec.bits_per_second * config.fps / encoder.spec.fps
+    levels = 1 if config.levels is None else config.levels / encoder.spec.token_grid[0]
+    bits = levels * encoder.spec.bits_per_second * config.fps / encoder.spec.fps
+    most = "at most " if encoder.spec.predictive else ""
     return (
         f"{source.label} ({drop}) -> stream {publisher.stream} at {publisher.address}, "
         f"{config.security.told(publisher.address)}, unit {source.unit}",
-        f"tokenizer {encoder.spec.label}, {bits:.0f} bit/s a person; backend {encoder.backend} ({encoder.why})",
+        f"tokenizer {encoder.spec.label}, {most}{bits:.0f} bit/s a person; backend {encoder.backend} ({encoder.why})",
     )
 
 

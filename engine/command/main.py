@@ -17,6 +17,7 @@ COMMANDS = {
         "view": ("stream.view.__main__", "bodies, tokens and numbers on a page in the browser"),
         "demo": ("stream.demo", "a producer and a reader together, and a picture of what came out"),
         "replay": ("stream.replay", "publish a log again"),
+        "steer": ("stream.steer", "change how many ids a running producer takes for a hop"),
         "bridge": ("stream.bridge", "hand tokens and bodies on to OSC, LSL, MQTT or MCAP"),
         "keys": ("stream.keys", "make this machine's keys, and say whose are trusted"),
         "doctor": ("stream.doctor", "check this machine: what works, and how to fix what does not"),

@@ -32,6 +32,10 @@ class Running(Protocol):
         """How many are followed now."""
 
     @property
+    def ids(self) -> int:
+        """Ids published so far."""
+
+    @property
     def waiting(self) -> int:
         """Frames that wait to be encoded."""
 
@@ -48,6 +52,7 @@ def show_run(monitor: Monitor, run: Running) -> None:
         monitor.show(name, told, "counter", _reader(run, name))
     monitor.show("reconnects", "Reconnections to the source.", "counter", _reader(run, RECONNECTS))
     monitor.show("dropped", "What was left out, by cause.", "counter", losses, "cause")
+    monitor.show("ids", "Ids published.", "counter", lambda: run.ids)
     monitor.show("people", "People followed now.", "gauge", lambda: run.people)
     monitor.show("fps", "Frames per second, lately.", "gauge", lambda: run.report.fps)
     monitor.show("queue_frames", "Frames that wait to be encoded.", "gauge", lambda: run.waiting)

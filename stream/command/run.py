@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from engine.session import Encoder
 from stream.codec.encode import Hop, Pipeline
+from stream.codec.rate import FULL, Rate
 from stream.command.metrics import Monitor
 from stream.command.report import Report
 from stream.command.service import Service
@@ -22,12 +23,13 @@ from stream.sources.threaded import Threaded
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
     """fps: of the fixed clock. keyframe: seconds after which everybody's state is reset; duration: of the source, after
-    which the run ends; 0 for never. max_persons: most people who are encoded; None for all."""
+    which the run ends; 0 for never. max_persons: most people who are encoded; None for all. rate: levels of a hop."""
 
     fps: float
     keyframe: float
     duration: float
     max_persons: int | None
+    rate: Rate = FULL
 
 
 class Run:
@@ -48,8 +50,8 @@ class Run:
         self._spec = encoder.spec
         hops_per_second = pace.fps / encoder.spec.hop
         self._feed = Threaded(source)
-        self._pipeline = Pipeline(encoder, pace.fps, keyframe=math.ceil(pace.keyframe * hops_per_second))
-        self._frames = self._packets = 0
+        self._pipeline = Pipeline(encoder, pace.fps, math.ceil(pace.keyframe * hops_per_second), pace.rate)
+        self._frames = self._packets = self._ids = 0
         self._told_slow = False
 
     @property
@@ -61,6 +63,16 @@ class Run:
         if surplus := self._pipeline.surplus + not_looked_at:
             counters[SURPLUS] = surplus
         return counters
+
+    @property
+    def ids(self) -> int:
+        """Ids published so far."""
+        return self._ids
+
+    def set_rate(self, rate: Rate) -> None:
+        """Take so many levels from the next hop on, in any thread. Raises ValueError where the tokenizer cannot."""
+        self._pipeline.rate = rate
+        self.report.say(f"a reader asks for {rate}", "rate")
 
     @property
     def people(self) -> int:
@@ -150,4 +162,5 @@ class Run:
             )
             if self._monitor and hop.observed >> (self._spec.hop - 1) & 1:  # else it waited for the end of a gap
                 self._monitor.latency((time.monotonic_ns() - hop.captured_ns) / 1e9)
+            self._ids += hop.ids.size
         self._packets += len(hops)

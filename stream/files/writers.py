@@ -40,6 +40,10 @@ DECODED = {"joints": "list<float32>", "confidence": "list<float32>"}
 """What decoding adds: [hop, 17, 2 or 3] and [hop, 17] in C order."""
 
 
+ONE_PLACE = (1, 1, 1)
+"""Time, height and width of the grid of a predictive tokenizer."""
+
+
 class Writer(Protocol):
     """Takes packets, block by block, and writes them to a file."""
 
@@ -146,7 +150,10 @@ class ArrayWriter:
     def add(self, block: Sequence[Logged]) -> None:
         """Keep the packets. Raises OutputError if their token grids differ, or the form of their joints."""
         for logged in block:
-            form = (logged.packet.shape, None if logged.motion is None else logged.motion.joints.shape)
+            grid = logged.packet.shape
+            if grid[1:] == ONE_PLACE:  # of a predictive tokenizer: any first levels
+                grid = (0, *ONE_PLACE)
+            form = (grid, None if logged.motion is None else logged.motion.joints.shape)
             self._form = self._form or form
             if form != self._form:
                 what = "token grids" if form[0] != self._form[0] else "joints"
@@ -158,19 +165,33 @@ class ArrayWriter:
     def close(self) -> None:
         """Write the arrays."""
         names = self._blocks[0]
-        columns = {name: np.concatenate([block[name] for block in self._blocks]) for name in names}
+        columns = {name: np.concatenate([block[name] for block in self._blocks]) for name in names if name != "tokens"}
+        columns["tokens"] = _levelled([ids for block in self._blocks for ids in block["tokens"]])
         np.savez_compressed(self._file, **columns)  # type: ignore[arg-type]
 
 
 def _column(name: str, block: Sequence[Logged], rows: list[dict[str, Any]]) -> np.ndarray[Any, Any]:
     if name == "tokens":
-        return np.stack([logged.packet.ids() for logged in block])
+        column = np.empty(len(block), object)
+        column[:] = [logged.packet.ids() for logged in block]
+        return column
     if name == "box":  # NaN where a packet in px has no fourth number
         return np.array([(*logged.packet.box, np.nan)[:4] for logged in block])
     values = [row[name] for row in rows]
     if name in DECODED:
         return np.stack(values)
     return np.array(values) if COLUMNS[name] == "string" else np.array(values, COLUMNS[name])
+
+
+def _levelled(ids: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    """Return the ids of packets [levels, t, h, w] as one array: int32, -1 for missing levels, where some have fewer."""
+    most = max(len(each) for each in ids)
+    if all(len(each) == most for each in ids):
+        return np.stack(ids)
+    whole = np.full((len(ids), most, *ids[0].shape[1:]), -1, np.int32)
+    for row, each in zip(whole, ids, strict=True):
+        row[: len(each)] = each
+    return whole
 
 
 class ParquetWriter:

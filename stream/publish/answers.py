@@ -1,12 +1,13 @@
 """What the control socket answers: from memory, from the producer's log and from the tokenizer's files."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Protocol
 
 from engine.spec import FILES, SUMS, TokenizerFiles, sha256
+from stream.codec.rate import Rate
 from stream.publish.history import History
 from stream.wire.packets import LARGEST, decode
 from stream.wire.requests import (
@@ -23,10 +24,12 @@ from stream.wire.requests import (
     InfoReply,
     Ping,
     Pong,
+    RateReply,
     Replay,
     ReplayReply,
     Reply,
     Request,
+    SetRate,
     Snapshot,
     SnapshotReply,
     StreamInfo,
@@ -58,6 +61,8 @@ class Answers:
     def __init__(self, history: History, tokenizer: TokenizerFiles | None, log: Archive | None) -> None:
         self._history, self._tokenizer, self._log = history, tokenizer, log
         self._files: tuple[FileInfo, ...] | None = None
+        self.set_rate: Callable[[Rate], None] | None = None
+        """Makes a producer's tokens as many as a reader asks for; None: readers have no say in it."""
 
     def answer(self, request: Request) -> Reply:
         """Return the reply. Raises Unanswerable; OSError, KinetokenError if files or the log cannot be read."""
@@ -75,6 +80,8 @@ class Answers:
                 return FilesReply(id=request.id, tokenizer=request.tokenizer, files=self._listed(request.tokenizer))
             case Chunk():
                 return self._chunk(request)
+            case SetRate():
+                return self._rate(request)
 
     def _info(self) -> StreamInfo:
         history, contents = self._history, self._history.contents()
@@ -93,6 +100,16 @@ class Answers:
             span=contents.span,
             log=self._log is not None,
         )
+
+    def _rate(self, request: SetRate) -> RateReply:
+        self._check_stream(request.stream)
+        if self.set_rate is None:
+            raise Unanswerable("readers may not change the rate here: start the producer with --steerable")
+        try:
+            self.set_rate(Rate(request.levels, request.quality))
+        except ValueError as error:
+            raise Unanswerable(str(error)) from None
+        return RateReply(id=request.id, stream=request.stream, levels=request.levels, quality=request.quality)
 
     def _snapshot(self, request: Snapshot) -> SnapshotReply:
         self._check_stream(request.stream)

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
@@ -10,6 +11,7 @@ from typing import Self
 import zmq
 
 from engine.spec import TokenizerFiles
+from stream.codec.rate import Rate
 from stream.errors import KinetokenError, WireError
 from stream.publish.answers import Answers, Archive, Unanswerable
 from stream.publish.history import History
@@ -92,6 +94,10 @@ class ControlServer:
         """The address as a status tells it: `*` for the host of a tcp address."""
         scheme, _, rest = self.address.partition("://")
         return f"tcp://*:{rest.rpartition(':')[2]}" if scheme == "tcp" else self.address
+
+    def let_steer(self, set_rate: Callable[[Rate], None]) -> None:
+        """Let readers choose how many levels hops take. set_rate: raises ValueError for a rate that cannot be."""
+        self._answers.set_rate = set_rate
 
     def check(self) -> None:
         """Raise what ended the socket: SecurityError if its guard has died, WireError if its address was lost."""

@@ -32,6 +32,7 @@ Name = Annotated[str, Meta(pattern=rf"^{NAME}\Z")]
 Text = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
 Epoch = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Size = Annotated[int, Meta(ge=1, le=65535)]
+Levels = Annotated[int, Meta(ge=0, le=65535)]
 Label = Annotated[str, Meta(pattern=rf"^{NAME}@[0-9a-f]{{12}}\Z")]
 """Of a tokenizer: name@first 12 hex digits of the weights hash."""
 # A host is never told: it is the one by which the reader reached the producer.
@@ -61,8 +62,9 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
     fps: float
     hop: Annotated[int, Meta(ge=1, le=64)]
     tokenizer: Label
-    shape: tuple[Size, Size, Size, Size]
-    """Token grid [L, t, h, w]."""
+    shape: tuple[Levels, Size, Size, Size]
+    """Token grid [L, t, h, w]; of a predictive tokenizer the first L levels of those it has, as many as the hop took,
+    perhaps none."""
     tokens: bytes
     """Ids as little-endian uint16 in C order."""
     box: Annotated[tuple[float, ...], Meta(min_length=3, max_length=4)]

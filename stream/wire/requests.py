@@ -87,6 +87,16 @@ class Chunk(_Message, frozen=True, kw_only=True, tag="chunk"):
     offset: Count
 
 
+class SetRate(_Message, frozen=True, kw_only=True, tag="rate"):
+    """Asks for another rate of a predictive tokenizer's tokens from now on; both nil: all levels of every hop."""
+
+    stream: Name
+    levels: Annotated[int, Meta(ge=1, le=65535)] | None = None
+    """Most levels of a hop."""
+    quality: float | None = None
+    """Mean joint error, px or cm, that is good enough: no more levels than bring it about."""
+
+
 class Pong(_Message, frozen=True, kw_only=True, tag="ping"):
     """The producer's monotonic clock when the request came and when this left, ns; its wall clock then, ns."""
 
@@ -176,6 +186,14 @@ class ChunkReply(_Message, frozen=True, kw_only=True, tag="chunk"):
     data: Annotated[bytes, Meta(max_length=CHUNK)]
 
 
+class RateReply(_Message, frozen=True, kw_only=True, tag="rate"):
+    """The rate that holds now."""
+
+    stream: Name
+    levels: Annotated[int, Meta(ge=1, le=65535)] | None
+    quality: float | None
+
+
 class Refusal(_Message, frozen=True, kw_only=True, tag="error"):
     """Why a request is not answered."""
 
@@ -185,8 +203,8 @@ class Refusal(_Message, frozen=True, kw_only=True, tag="error"):
     """Seconds after which it may be asked again; 0: in vain."""
 
 
-Request = Ping | Info | Snapshot | Replay | Files | Chunk
-Reply = Pong | InfoReply | SnapshotReply | ReplayReply | FilesReply | ChunkReply | Refusal
+Request = Ping | Info | Snapshot | Replay | Files | Chunk | SetRate
+Reply = Pong | InfoReply | SnapshotReply | ReplayReply | FilesReply | ChunkReply | RateReply | Refusal
 
 _REQUEST: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
 _REPLY: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
@@ -214,6 +232,8 @@ def decode_request(data: bytes) -> Request:
     request = typed(_REQUEST, data)
     if isinstance(request, Replay) and request.last < request.first:
         raise PacketError(f"replay from {request.first} to {request.last}")
+    if isinstance(request, SetRate) and request.quality is not None:
+        _check_numbers(request.quality)
     return request
 
 
@@ -240,6 +260,8 @@ def decode_reply(data: bytes) -> Reply:
             _check_numbers(about.uptime, about.fps, about.span)
     elif isinstance(reply, Refusal):
         _check_numbers(reply.retry)
+    elif isinstance(reply, RateReply) and reply.quality is not None:
+        _check_numbers(reply.quality)
     elif isinstance(reply, ReplayReply):
         _check_ranges(reply)
     return reply

@@ -147,7 +147,7 @@ class Run:
     def __init__(self) -> None:
         self.report = Report("json")
         self.counters = {"frames": 9, "packets": 2, "reconnects": 1, "frames dropped": 4}
-        self.people, self.waiting = 3, 1
+        self.people, self.waiting, self.ids = 3, 1, 128
 
 
 def test_a_producer_without_frames_is_not_well(monitor: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,6 +159,7 @@ def test_a_producer_without_frames_is_not_well(monitor: Monitor, monkeypatch: py
     assert found["kinetoken_reconnects_total"] == 1
     assert found['kinetoken_dropped_total{cause="frames dropped"}'] == 4
     assert 'kinetoken_dropped_total{cause="packets"}' not in found
+    assert found["kinetoken_ids_total"] == 128
     assert (found["kinetoken_people"], found["kinetoken_queue_frames"]) == (3, 1)
     later = time.monotonic() + 7
     monkeypatch.setattr("stream.command.gauges.time.monotonic", lambda: later)
