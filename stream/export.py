@@ -40,6 +40,7 @@ class Config:
     """Write the packets of a token log to a file, in the order of time.
 
     jsonl: an object a line, as the subscriber's --json. parquet: a row a packet (needs the extra kinetoken[parquet]).
+    packed: few bytes, the ids coded with the prior of a predictive tokenizer (stream.unpack; extra kinetoken[pack]).
     npz: an array a field, tokens as [packets, levels, time, height, width]; all packets must have one token grid.
     bvh, trc: one person's skeleton for Blender or OpenSim, in cm or mm, y up; needs 3D tokens. mcap: packets and
     skeletons for Foxglove (needs the extra kinetoken[mcap]). docs/files.md has every column.
@@ -76,6 +77,8 @@ class Config:
             place_of(self.from_, 0)
         if self.until is not None:
             place_of(self.until, 0, "--until")
+        if self.decode and self.to == "packed":
+            raise ValueError("--decode goes with the other formats: packed files hold no joints")
         if self.tokenizer and not self.decodes:
             raise ValueError("--tokenizer goes with --decode")
 

@@ -63,7 +63,8 @@ class Config:
     out: str | None = None
     """Folder to write to; it is made if it does not exist."""
     to: To = "npz"
-    """Format of the files: arrays, Parquet, JSON lines, or a token log (db) to be replayed or exported."""
+    """Format of the files: arrays, Parquet, JSON lines, packed with a prior (stream.unpack), or a token log (db) to be
+    replayed or exported."""
     decode: bool = False
     """Add the joints of every packet and their confidence; not for db."""
     tokenizer: str | None = None
@@ -94,7 +95,7 @@ class Config:
         if self.jobs < 1 or (self.max_persons is not None and self.max_persons < 1):
             raise ValueError("--jobs and --max-persons must be at least 1")
         check_pose_size(self.pose_size)
-        if self.decode and self.to == "db":
+        if self.decode and self.to in ("db", "packed"):
             raise ValueError("--decode goes with npz, parquet and jsonl; a log is decoded when it is read")
 
     @property

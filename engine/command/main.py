@@ -26,6 +26,7 @@ COMMANDS = {
     "files": {
         "tokenize": ("stream.tokenize", "files of motion in, files of tokens out"),
         "export": ("stream.export", "a log as Parquet, JSON lines or NumPy arrays"),
+        "unpack": ("stream.unpack", "a packed file as a log, Parquet, JSON lines or NumPy arrays"),
     },
     "engines": {
         "build": ("engine.build", "compile a tokenizer for this machine or for other GPUs"),

@@ -20,7 +20,7 @@ from stream.sources.base import PoseFrame, Unit
 from stream.tokenizer import Tokenizer
 from stream.wire.packets import Packet, encode, pack_ids
 
-To = Literal["npz", "parquet", "jsonl", "db"]
+To = Literal["npz", "parquet", "jsonl", "packed", "db"]
 
 COUNTED = 32
 """Frames after which the progress is told, and the stop is seen."""

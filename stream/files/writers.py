@@ -13,7 +13,7 @@ from stream.errors import LogError, OutputError
 from stream.log.reader import Logged
 from stream.log.writer import TokenLog
 
-Format = Literal["parquet", "jsonl", "npz"]
+Format = Literal["parquet", "jsonl", "npz", "packed"]
 
 COLUMNS = {
     "stream": "string",
@@ -60,8 +60,15 @@ def open_writer(to: Format, file: IO[bytes]) -> Writer:
         "jsonl": JsonWriter,
         "npz": ArrayWriter,
         "parquet": ParquetWriter,
+        "packed": _packed_writer,
     }
     return writers[to](file)
+
+
+def _packed_writer(file: IO[bytes]) -> Writer:
+    from stream.files.packed import PackedWriter  # it opens engines, which the other formats do not need
+
+    return PackedWriter(file)
 
 
 @contextmanager
