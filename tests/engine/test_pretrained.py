@@ -27,7 +27,7 @@ CENTIMETRES = {
     "predictive2d-low-latency": 1.65,
     "predictive3d-f8": 2.7,
 }
-"""Largest mean joint error on each set of recordings, every fifth of them."""
+"""Largest mean joint error on each set of recordings, a part of them."""
 
 GRIDS = {
     "heatmap2d-f16": (16, (2, 1, 4, 4), 1024),
@@ -42,11 +42,11 @@ GRIDS = {
 
 
 @pytest.mark.parametrize("name", shipped())
-@pytest.mark.parametrize("data", ["cmu_mocap/val", "bandai_namco/dataset1"])
-def test_unseen_motion_comes_back_within_the_stated_error(shared: Path, name: str, data: str) -> None:
+@pytest.mark.parametrize(("data", "every"), [("cmu_mocap/val", 5), ("bandai_namco/dataset1", 12)])
+def test_unseen_motion_comes_back_within_the_stated_error(shared: Path, name: str, data: str, every: int) -> None:
     codec = EngineCodec(open_encoder(name), open_decoder(name))
     spec = codec.encoder.spec
-    found = figures(run_clips(codec, read_clips(shared / "data" / data)[::5], spec.dims, spec.hop), spec)
+    found = figures(run_clips(codec, read_clips(shared / "data" / data)[::every], spec.dims, spec.hop), spec)
     assert found["joint_error_cm"] < CENTIMETRES[name]
     # Of the few tokens of a short set not every second can be new.
     tokens_of_a_level = found["seconds"] * found["tokens_per_second"] / spec.token_grid[0]
