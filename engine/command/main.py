@@ -42,6 +42,8 @@ COMMANDS = {
         "export-run": ("training.export", "a training run as a tokenizer directory"),
         "sweep": ("training.sweep", "train and evaluate the rows of tables"),
         "probe": ("training.probe", "what tokens say of the motion"),
+        "prior": ("training.prior", "train what says how probable each id is"),
+        "conceal": ("training.conceal", "what to show while packets are missing"),
         "rate-distortion": ("training.ratedistortion", "bits against error"),
         "cost": ("training.cost", "what networks cost live"),
     },
