@@ -148,6 +148,14 @@ def _load(kept: Path) -> list[Clip]:
     return clips
 
 
+def _is_sound(kept: Path) -> bool:
+    try:
+        _load(kept)
+    except (OSError, ValueError, msgspec.MsgspecError):
+        return False
+    return True
+
+
 def _keep(clips: list[Clip], calibration: bytes | None, kept: Path) -> None:
     """Write clips as arrays, whole or not at all."""
     kept.parent.mkdir(parents=True, exist_ok=True)
@@ -161,12 +169,13 @@ def _keep(clips: list[Clip], calibration: bytes | None, kept: Path) -> None:
             (scratch / "calibration.json").write_bytes(calibration)
         if any(clip.measured is not None for clip in clips):
             np.save(scratch / "measured.npy", np.concatenate([clip.known() for clip in clips]))
-        shutil.rmtree(kept, ignore_errors=True)  # damaged, or another process was faster, with the same
         try:
             scratch.replace(kept)
         except OSError:
-            if not kept.is_dir():
-                raise
+            # Another process was faster, with the same, and may be reading it; only what is damaged has to go.
+            if not _is_sound(kept):
+                shutil.rmtree(kept, ignore_errors=True)
+                scratch.replace(kept)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -122,6 +122,28 @@ def test_a_damaged_or_unwritable_cache_loses_nothing(
     assert "cannot cache" in caplog.text
 
 
+def test_what_another_process_kept_meanwhile_stays_for_its_readers(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_npz(tmp_path / "walk.npz")
+    inside: list[int] = []
+
+    def slow(path: Path) -> list[Clip]:
+        """While this process reads, another one keeps the same recording."""
+        if not inside:
+            inside.append(0)
+            MotionDataset.read(file, cache)
+            (kept,) = (each for each in cache.iterdir() if not each.name.endswith(".part"))
+            inside[0] = (kept / "joints.npy").stat().st_ino
+        return read_npz(path)
+
+    monkeypatch.setattr(recordings, "read_npz", slow)
+    (clip,) = MotionDataset.read(file, cache).clips
+    (kept,) = cache.iterdir()
+    assert (kept / "joints.npy").stat().st_ino == inside[0]
+    np.testing.assert_allclose(clip.joints, walk(60).joints, atol=1e-4)
+
+
 def test_many_clips_of_a_shard_keep_their_names_and_contents(tmp_path: Path, cache: Path) -> None:
     named = {"offsets": np.array([0, 20, 60]), "names": np.array(["a", "b"]), "content": np.array(["walk", "bow"])}
     dataset = MotionDataset.read(write_npz(tmp_path / "shard.npz", more=named), cache)
