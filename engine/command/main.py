@@ -44,6 +44,7 @@ COMMANDS = {
         "probe": ("training.probe", "what tokens say of the motion"),
         "prior": ("training.prior", "train what says how probable each id is"),
         "conceal": ("training.conceal", "what to show while packets are missing"),
+        "robustness": ("training.robustness", "what hidden joints and wrong ids cost"),
         "rate-distortion": ("training.ratedistortion", "bits against error"),
         "cost": ("training.cost", "what networks cost live"),
     },

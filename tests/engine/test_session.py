@@ -8,6 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from engine.errors import TokenizerError
@@ -94,6 +96,54 @@ def test_shipped_tokenizers_stream_exactly(name: str, backend: Backend) -> None:
     np.testing.assert_allclose(
         decode(decoder, tokens, reset_at=3)[:, 3 * hop :], decode(decoder, tokens[:, 3:], reset_at=0), atol=1e-5
     )
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_any_ids_decode_to_a_body_within_bounds(name: str) -> None:
+    decoder = open_decoder(name, "onnxruntime")
+    spec, people = decoder.spec, 16
+
+    @settings(max_examples=15, deadline=None)
+    @given(seed=st.integers(0, 2**32 - 1), hops=st.integers(1, 12), one=st.booleans(), apart=st.floats(0, 1e4))
+    def check(seed: int, hops: int, one: bool, apart: float) -> None:
+        rng = np.random.default_rng(seed)
+        state = decoder.init_state(people)
+        for _ in range(hops):
+            ids = rng.integers(0, spec.vocabulary, (people, *spec.token_grid))
+            if one:
+                ids[:] = ids.flat[0]
+            added = usual_added(spec, "decoder", people)
+            if spec.predictive:
+                ids[np.arange(spec.token_grid[0]) >= rng.integers(0, spec.token_grid[0] + 1, (people, 1))] = -1
+                added["box"] = added["box"] + rng.uniform(0, apart, added["box"].shape).astype(np.float32)
+            decoded, state = decoder.step(ids, rng.random(people) < 0.2, state, **added)
+            assert np.isfinite(decoded.joints).all()
+            assert np.abs(decoded.joints - 0.5).max() <= (2 if spec.predictive else 0.5) + 1e-5
+            assert ((decoded.confidence >= 0) & (decoded.confidence <= 1)).all()
+
+    check()
+
+
+@pytest.mark.parametrize("name", ["predictive2d-f8", "predictive3d-f8"])
+def test_backends_stay_together_over_ten_minutes(name: str) -> None:
+    spec = load_tokenizer(name).spec
+    x = motion(spec, people=4, hops=12)
+    encoder = open_encoder(name, "onnxruntime")
+    decoders = [open_decoder(name, backend) for backend in BACKENDS]
+    live, added = encoder.init_state(4), usual_added(spec, "encoder", 4)
+    states = [decoder.init_state(4) for decoder in decoders]
+    box = usual_added(spec, "decoder", 4)
+    millimetres = 10 * float(box["box"][0, -1])
+    for number in range(600 * 30 // spec.hop):
+        at = number % 22
+        at = at if at < 12 else 22 - at  # there and back, without a jump
+        window = x[:, at * spec.hop : (at + 1) * spec.hop]
+        encoded, live = encoder.step(window, np.full(4, number == 0), live, **added)
+        joints = []
+        for row, decoder in enumerate(decoders):
+            decoded, states[row] = decoder.step(encoded.tokens, np.full(4, number == 0), states[row], **box)
+            joints.append(decoded.joints)
+        assert millimetres * np.abs(joints[0] - joints[1]).max() < 0.1
 
 
 @pytest.mark.parametrize("name", shipped())
