@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from engine.spec import TokenizerSpec
 from stream.codec.encode import Hop
 from stream.codec.inputs import ABSENT, levels_of, padded
+from stream.codec.places import WORD as PLACE
+from stream.codec.places import boxes_of, read_steps, steps_of, words_of
 from stream.motion.skeleton import Array
 
 WORD = re.compile(r"<m(\d{1,9})>")
@@ -91,14 +93,29 @@ class Tokens:
         return cls(spec.label, spec.vocabulary, spec.hop, spec.fps, _narrowed(plain), placed, observed, frames, first)
 
     @classmethod
-    def from_text(cls, text: str, tokenizer: HasSpec, boxes: ArrayLike | None = None) -> Self:
-        """Return the tokens of words such as "<m17> <m401>", as from `text`; else as `from_flat`."""
-        words = text.split()
-        found = [WORD.fullmatch(word) for word in words]
-        if None in found:
-            number = found.index(None)
-            raise ValueError(f"word {number + 1} is {words[number][:40]!r}: a motion token is written <m17>")
-        return cls.from_flat(np.array([int(match[1]) for match in found if match], np.int64), tokenizer, boxes)
+    def from_text(
+        cls, text: str, tokenizer: HasSpec, boxes: ArrayLike | None = None, start: ArrayLike | None = None
+    ) -> Self:
+        """Return the tokens of words such as "<x+0> <y+0> <s+0> <m17> <m401>", as from `text`; else as `from_flat`.
+
+        start: [D + 1], the box from which the words for place and size lead on; by default of side 1 around 0. Given
+        `boxes` go before those words.
+        """
+        spec, words = tokenizer.spec, text.split()
+        numbers, places = [], []
+        for number, word in enumerate(words):
+            if match := WORD.fullmatch(word):
+                numbers.append(int(match[1]))
+            elif PLACE.fullmatch(word):
+                places.append(word)
+            else:
+                raise ValueError(f"word {number + 1} is {word[:40]!r}: a motion token is written <m17>, a place <x+3>")
+        if boxes is None and places:
+            begin = [0.0] * spec.dims + [1.0] if start is None else np.asarray(start, np.float64).tolist()
+            if len(begin) != spec.dims + 1 or not begin[-1] > 0:
+                raise ValueError(f"start must be {spec.dims + 1} numbers, the side above 0, not {begin}")
+            boxes = boxes_of(read_steps(places, spec.dims), begin)
+        return cls.from_flat(np.array(numbers, np.int64), tokenizer, boxes)
 
     def flat(self) -> NDArray[np.int64]:
         """Return the ids of one vocabulary for all levels, one after the other: int64 [hops * tokens per hop].
@@ -119,9 +136,17 @@ class Tokens:
         """How many levels each hop has: int64 [hops]. Raises ValueError where one is missing before another."""
         return levels_of(self.ids)
 
-    def text(self) -> str:
-        """Return the ids as words for a language model: "<m17> <m401> ...", numbers as in `flat`."""
-        return " ".join(f"<m{number}>" for number in self.flat())
+    def text(self, places: bool = True) -> str:
+        """Return the tokens as words for a language model: "<x+0> <y+0> <s+0> <m17> <m401> ...", numbers as in `flat`.
+
+        places: begin each hop with words of where its box is and how large (`stream.codec.places`), as steps from the
+        hop before, so that whoever the model makes up walks across the room and not on the spot.
+        """
+        if not places:
+            return " ".join(f"<m{number}>" for number in self.flat())
+        words = words_of(steps_of(self.boxes))
+        ids = [" ".join(f"<m{number}>" for number in self[row : row + 1].flat()) for row in range(len(self))]
+        return " ".join(f"{place} {each}" for place, each in zip(words, ids, strict=True))
 
     def hops(self, track: int = 0) -> Iterator[Hop]:
         """Yield the hops, as of one person of a stream; `captured_ns` is the time of the last frame on the clock."""
