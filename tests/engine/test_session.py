@@ -101,9 +101,9 @@ def test_shipped_tokenizers_stream_exactly(name: str, backend: Backend) -> None:
 @pytest.mark.parametrize("name", shipped())
 def test_any_ids_decode_to_a_body_within_bounds(name: str) -> None:
     decoder = open_decoder(name, "onnxruntime")
-    spec, people = decoder.spec, 16
+    spec, people = decoder.spec, 4
 
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=8, deadline=None)
     @given(seed=st.integers(0, 2**32 - 1), hops=st.integers(1, 12), one=st.booleans(), apart=st.floats(0, 1e4))
     def check(seed: int, hops: int, one: bool, apart: float) -> None:
         rng = np.random.default_rng(seed)
@@ -124,7 +124,7 @@ def test_any_ids_decode_to_a_body_within_bounds(name: str) -> None:
     check()
 
 
-@pytest.mark.parametrize("name", ["predictive2d-f8", "predictive3d-f8"])
+@pytest.mark.parametrize("name", ["predictive2d-f8"])
 def test_backends_stay_together_over_ten_minutes(name: str) -> None:
     spec = load_tokenizer(name).spec
     x = motion(spec, people=4, hops=12)
