@@ -9,9 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import engine.backends  # noqa: F401  # before any test imports an engine itself: switches their reports off
 from processes import ROOT, Start
+
+# How fast a machine is, or what else it does, is no property of ours.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
