@@ -145,7 +145,7 @@ def test_a_server_killed_again_and_again_loses_and_doubles_nothing(tmp_path: Pat
                 servers.start()
             heard = [packet for _, packet in zip(range(1200), tokens, strict=False)]
             assert to.close(PATIENCE) == 0
-            # On a busy machine packets have come a second time after a leader changed: what counts is what is handed on.
+            # On a busy machine packets have come a second time after a leader changed: what is handed on counts.
             assert tokens.total.gaps == tokens.total.late == 0
         assert seqs(heard, 0) == seqs(heard, 1) == list(range(600))
         assert len(read(servers, 1200)) == 1200
