@@ -4,6 +4,8 @@ import { css, fitted, sizeOf, tokenColour } from "./palette.js";
 
 const SECONDS = 12; // of the ribbon
 const LANES = 4;
+const ABREAST = 4; // levels in a row, where a level has one id alone
+const USUAL = 12; // such levels that there is room for, so that the cells of hops with fewer are no larger
 
 /** Which cells differ from the hop before; all where there is none. */
 export function changes(hop, before) {
@@ -17,18 +19,20 @@ export function drawGrid(canvas, hop, changed, colours) {
   if (drawn.get(canvas)?.every((each, i) => each === now[i])) return;
   drawn.set(canvas, now);
   const [levels, depth, rows, columns] = hop ? hop.shape : [1, 1, 8, 8];
-  const across = columns * depth;
-  canvas.style.aspectRatio = `${across} / ${rows * levels}`;
+  const single = depth * rows * columns === 1;
+  const across = single ? ABREAST : columns * depth;
+  const down = single ? Math.ceil(Math.max(levels, USUAL) / ABREAST) : rows * levels;
+  canvas.style.aspectRatio = `${across} / ${down}`;
   const { context, width, height } = fitted(canvas);
-  const [w, h] = [width / across, height / (rows * levels)];
+  const [w, h] = [width / across, height / down];
   context.font = `500 ${Math.min(12, h * 0.36)}px ui-monospace, monospace`;
   context.textAlign = "center";
   context.textBaseline = "middle";
   for (let i = 0; i < levels * depth * rows * columns; i++) {
     const level = Math.floor(i / (depth * rows * columns));
     const slice = Math.floor(i / (rows * columns)) % depth;
-    const row = level * rows + (Math.floor(i / columns) % rows);
-    const x = (slice * columns + (i % columns)) * w;
+    const row = single ? Math.floor(i / ABREAST) : level * rows + (Math.floor(i / columns) % rows);
+    const x = (single ? i % ABREAST : slice * columns + (i % columns)) * w;
     const fresh = hop && changed[i];
     context.fillStyle = hop ? css(tokenColour(hop.ids[i]), fresh ? 1 : 0.28) : css(colours.line, 0.5);
     context.beginPath();
@@ -45,7 +49,8 @@ export function drawGrid(canvas, hop, changed, colours) {
 function strip(hop, before) {
   const canvas = document.createElement("canvas");
   canvas.width = 1;
-  canvas.height = hop.ids.length;
+  canvas.height = Math.max(1, hop.ids.length);
+  if (!hop.ids.length) return canvas; // all of it was foretold
   const context = canvas.getContext("2d");
   const image = context.createImageData(1, hop.ids.length);
   changes(hop, before).forEach((changed, i) => image.data.set([...tokenColour(hop.ids[i]), changed ? 255 : 90], 4 * i));
